@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` shows a night's run, `make test` passes the tests. Both set up what they need.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+S3_BIN := .venv-s3/bin
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	touch $@
+
+.venv-s3/ready: requirements/s3-server.txt ## (the S3 server of the tests pins another botocore, so it lives apart)
+	$(PYTHON) -m venv .venv-s3
+	$(S3_BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/s3-server.txt
+	touch $@
+
+setup: .venv/ready .venv-s3/ready ## install the locked dependencies
+
+demo: .venv/ready ## run a night's job on the sample deals, against the emulator
+	$(BIN)/python -m examples.demo
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: .venv/ready ## style, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/run.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
+
+.PHONY: help setup demo test lint lock

@@ -1,0 +1,43 @@
+"""What a task is: what to ask of each item, and what a good answer looks like."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from providers.contract import Prompt
+
+
+class ItemTooLarge(Exception):
+    """The item cannot be rendered into the room it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One item as the model will read it, and what people want to know about its content later."""
+
+    prompt: Prompt
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A prompt, an input model, a result schema and defaults.
+
+    `render(item, room_bytes)` is pure: it returns a prompt of at most `room_bytes` UTF-8 bytes or raises ItemTooLarge.
+    `version` must change whenever the prompt or the meaning of the result does: it is part of every request key.
+    `views` are SQL SELECT statements over `<view>` (the typed view of this task's answers), published beside it.
+    """
+
+    name: str
+    version: str
+    item: type[BaseModel]
+    result: type[BaseModel]
+    item_id: Callable[[Any], str]
+    render: Callable[[Any, int], Rendered]
+    max_output_tokens: int = 2048
+    temperature: float | None = None
+    summary_fields: Mapping[str, str] = field(default_factory=dict)  # content summary field -> what it says
+    views: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)  # provider -> default model

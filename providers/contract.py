@@ -1,0 +1,267 @@
+"""The contract every provider keeps: pure line formats on one side, calls over the network on the other.
+
+Errors, by what the caller must do:
+
+    ProviderError
+    ├─ Refused          the provider certainly bought nothing
+    ├─ OutcomeUnknown   the provider may have bought it: look for the tag, never send again blindly
+    ├─ Unavailable      a read failed: ask again later
+    ├─ Gone             the provider no longer keeps what was asked for
+    └─ Undecodable      a line of a result file is not what the provider promises
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+
+class Outcome(StrEnum):
+    """How one request ended in one attempt. `invalid` and `missing` are the collector's to decide."""
+
+    succeeded = "succeeded"
+    truncated = "truncated"  # the output limit cut the answer
+    refused = "refused"  # the model or a filter declined
+    invalid = "invalid"  # the answer does not fit the result schema
+    failed = "failed"  # permanent: the same request would fail again
+    errored = "errored"  # transient: the same request may succeed next time
+    expired = "expired"  # not executed within the provider's window
+    cancelled = "cancelled"
+    missing = "missing"  # in none of the result files
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTemplate:
+    """What all requests of one job have in common. `schema` is the pydantic model's JSON schema, unconverted."""
+
+    model: str
+    max_output_tokens: int
+    schema_name: str | None = None
+    schema: Mapping[str, Any] | None = None
+    temperature: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)  # merged into the body as is
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The rendered messages of one item."""
+
+    system: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What attempt n+1 changes in a request: a larger output limit, or what was wrong with the last answer."""
+
+    max_output_tokens: int | None = None
+    feedback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Billed tokens of one request. `input_tokens` is the total; the cache figures are parts of it."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One decoded result line: the model's own words in `text`, or why there are none in `code` and `message`."""
+
+    custom_id: str
+    outcome: Outcome
+    text: str = ""
+    code: str = ""
+    message: str = ""
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The provider's limits for one batch (PROVIDERS §8) and how long it keeps what."""
+
+    requests: int
+    bytes: int
+    line_bytes: int
+    window_s: int
+    retention_s: int
+    grace_s: int  # how long a bought batch may stay out of `find`, with a wide margin
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """The identity of one purchase; `send` counts a shard's intents, so that a second try has a tag of its own."""
+
+    job: str
+    shard: str
+    send: int
+
+    def __str__(self) -> str:
+        return f"{self.job}/{self.shard}/{self.send}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """One packed shard on local disk, ready to be bought: `path` holds exactly the JSONL bytes the provider gets."""
+
+    path: Path
+    url: str  # where the object store keeps it, for providers that read it there themselves
+    requests: int
+    model: str
+    id_prefix: str  # every custom_id in the shard begins with it, and no other shard's does
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A batch that may be ours. `certain` is false where the provider offers nothing but circumstances to match."""
+
+    ref: str
+    created_at: datetime
+    certain: bool
+
+
+class State(StrEnum):
+    """Where a batch stands, in our words (PROVIDERS §8)."""
+
+    queued = "queued"
+    running = "running"
+    stopping = "stopping"
+    ended = "ended"  # results can be read, possibly partial
+    rejected = "rejected"  # as a whole; nothing ran, nothing was billed
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """Why the provider rejected one line of a batch; `line` counts from 1."""
+
+    line: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at a batch. Counts are None where the provider does not (yet) tell."""
+
+    state: State
+    word: str  # the provider's own status, for people
+    total: int | None = None
+    done: int | None = None  # answered, well or not
+    failed: int | None = None
+    code: str = ""  # why it was rejected as a whole
+    message: str = ""
+    no_room: bool = False  # rejected for queued tokens: wait, then send the same shard again
+    line_errors: tuple[LineError, ...] = ()
+    warning: str = ""  # e.g. a status word nobody has seen before
+    retry_after_s: float | None = None  # the provider's polling hint
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """One result file as the provider keeps it; `chunks` streams its bytes untouched."""
+
+    kind: Literal["output", "error", "batch"]
+    chunks: Iterator[bytes]
+
+
+class ProviderError(Exception):
+    """Base of everything a provider module raises. The text holds ids and codes, never a prompt or a key."""
+
+
+class Refused(ProviderError):
+    """Nothing was bought.
+
+    `kind`: "later" (queue full, rate limit: the same shard may be sent after `retry_after_s`), "blocked" (account,
+    key or billing: a person must act; the shard waits), "never" (the request itself is wrong).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: Literal["later", "blocked", "never"],
+        code: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class OutcomeUnknown(ProviderError):
+    """The answer to a purchase was lost: it may or may not have been bought."""
+
+
+class Unavailable(ProviderError):
+    """A read failed or the provider cannot be reached; nothing changed, ask again later."""
+
+
+class Gone(ProviderError):
+    """The provider says the batch or its results no longer exist."""
+
+
+class Undecodable(ProviderError):
+    """A result line that cannot be read; the raw bytes are kept elsewhere."""
+
+
+class Format(Protocol):
+    """The pure half: how requests and results are written. Deterministic, no network, no SDK import, no key needed."""
+
+    limits: Limits
+
+    def encode(self, template: RequestTemplate, prompt: Prompt) -> bytes:
+        """The request body as JSON, without custom_id; equal arguments give equal bytes."""
+        ...
+
+    def line(self, custom_id: str, body: bytes) -> bytes:
+        """One line of the shard, newline included."""
+        ...
+
+    def body(self, line: bytes) -> bytes:
+        """The body that `line` was made of, byte for byte."""
+        ...
+
+    def revise(self, body: bytes, revision: Revision) -> bytes:
+        """The body of the next attempt."""
+        ...
+
+    def decode(self, line: bytes) -> Reply:
+        """One line of a result file. Raises Undecodable."""
+        ...
+
+
+class Provider(Protocol):
+    """The half that talks. Only `create` and `cancel` change anything at the provider that costs or saves money."""
+
+    format: Format
+
+    def stage(self, shard: ShardFile) -> str:
+        """Make the shard's bytes available to `create` (upload); repeatable, buys nothing. Returns a handle, or ""."""
+        ...
+
+    def create(self, shard: ShardFile, staged: str, tag: Tag) -> str:
+        """Buy the batch with exactly one attempt on the wire; returns its id. Raises only Refused or OutcomeUnknown."""
+        ...
+
+    def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:
+        """Batches that `create` with this tag may have made at or after `since`. Raises Unavailable."""
+        ...
+
+    def status(self, ref: str) -> Status:
+        """Raises Unavailable (also for a 404 on a live id) or Gone."""
+        ...
+
+    def raw(self, ref: str) -> Iterator[RawFile]:
+        """Every result file of an ended or rejected batch. Raises Unavailable or Gone, also while streaming."""
+        ...
+
+    def cancel(self, ref: str) -> None:
+        """Ask the provider to stop; a batch that has ended already is no error. Raises Unavailable or Gone."""
+        ...
