@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -11,6 +11,14 @@ from providers.contract import Prompt
 
 class ItemTooLarge(Exception):
     """The item cannot be rendered into the room it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryField:
+    """One column of the content summary: its type, and what it says to the person who reads the results."""
+
+    type: Literal["text", "integer", "number", "boolean", "date"]
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class Task:
     render: Callable[[Any, int], Rendered]
     max_output_tokens: int = 2048
     temperature: float | None = None
-    summary_fields: Mapping[str, str] = field(default_factory=dict)  # content summary field -> what it says
+    id_column: str = "item_id"  # what the typed view calls the item's id
+    summary_fields: Mapping[str, SummaryField] = field(default_factory=dict)
     views: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)  # provider -> default model
