@@ -6,7 +6,9 @@ Errors, by what the caller must do:
     ├─ Conflict       somebody else created the key with other bytes: reread and go on
     ├─ Missing        no object under the key
     ├─ Damaged        an object is not what was written: name it, keep going with the others
-    └─ StoreUnavailable   the store cannot be reached, is full or refuses: stop cleanly, try later
+    ├─ StoreUnavailable   the store cannot be reached, is full or refuses: stop cleanly, try later
+    ├─ BadName        an id or a key has characters that no key may have: nothing was touched
+    └─ InputError     the input cannot be read as asked: the person who gave it must change something
 """
 
 from collections.abc import Iterator
@@ -35,10 +37,26 @@ class StoreUnavailable(StorageError):
     """The store cannot be reached, is full, or refuses."""
 
 
+class BadName(StorageError):
+    """An id or a key that no store would take, or that would leave its place in the store."""
+
+
+class InputError(StorageError):
+    """The input cannot be read as asked."""
+
+
 class ObjectStore(Protocol):
     """Seven verbs. Objects never change: a key is created once, by one writer, and deleted only by `purge`."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """Where the store is: an object's own address is this, a slash and its key."""
+        ...
+
+    @property
+    def parallel_reads(self) -> int:
+        """How many threads make many small reads faster; 1 where none do."""
+        ...
 
     def create(self, key: str, data: bytes) -> None:
         """Durable when it returns. Finding the same bytes there is success: our own write whose answer was lost.

@@ -1,0 +1,127 @@
+"""Every key of the object store is built here and nowhere else.
+
+    jobs/<job>/plan.json                                the commit point: a job exists when this object does
+    jobs/<job>/shards/<shard>.<sha8>.jsonl.zst          requests, as the provider gets them
+    jobs/<job>/shards/<shard>.<sha8>.items.parquet      which request is which item
+    jobs/<job>/carried.<sha8>.parquet                   items whose answer is reused or awaited from another job
+    jobs/<job>/rejects.<sha8>.parquet                   input lines that could not become a request
+    jobs/<job>/ledger/<name>/000001.json …              append-only, put-once by number
+    jobs/<job>/raw/<shard>/<n>-<kind>.<sha8>.jsonl.zst  the provider's bytes
+    jobs/<job>/outcomes/<shard>.<sha8>.parquet          how every request of the shard ended
+    jobs/<job>/strays/<shard>.<sha8>.parquet            answers that belong to no request
+
+`sha8` is the beginning of the SHA-256 of the object's own bytes, so that two packings of one shard never share a key.
+Characters stay inside what Bedrock accepts in an S3 location (DESIGN §4); sizes stay inside S3's and ext4's limits.
+"""
+
+import re
+
+from storage.contract import BadName
+
+SEGMENT = re.compile(r"[A-Za-z0-9\-._!*'()]{1,200}")
+_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_SHA8 = re.compile(r"[0-9a-f]{8}")
+_KEY_LENGTH_MAX = 1024
+
+
+def jobs_prefix() -> str:
+    """Below it there is one child for each job."""
+    return "jobs/"
+
+
+def job_prefix(job: str) -> str:
+    """Everything a job owns has a key that begins with this."""
+    return f"jobs/{_checked(_JOB, 'job id', job)}/"
+
+
+def plan_key(job: str) -> str:
+    """The job's commit point."""
+    return f"{job_prefix(job)}plan.json"
+
+
+def shard_key(job: str, shard: str, sha8: str) -> str:
+    """The shard's requests."""
+    return f"{_content(job, 'shards/', shard, sha8)}.jsonl.zst"
+
+
+def requests_key(job: str, shard: str, sha8: str) -> str:
+    """Which request of the shard is which item."""
+    return f"{_content(job, 'shards/', shard, sha8)}.items.parquet"
+
+
+def carried_key(job: str, sha8: str) -> str:
+    """Items whose answer comes from another job."""
+    return f"{_content(job, '', 'carried', sha8)}.parquet"
+
+
+def rejects_key(job: str, sha8: str) -> str:
+    """Input lines that could not become a request."""
+    return f"{_content(job, '', 'rejects', sha8)}.parquet"
+
+
+def raw_key(job: str, shard: str, n: int, kind: str, sha8: str) -> str:
+    """The `n`-th result file of the shard's batch, counted from 1; `kind` is what the provider calls it."""
+    name = f"{_checked_number('file number', n)}-{_checked(_NAME, 'kind of file', kind)}"
+    folder = f"raw/{_checked(_NAME, 'shard id', shard)}/"
+    return f"{_content(job, folder, name, sha8)}.jsonl.zst"
+
+
+def outcomes_key(job: str, shard: str, sha8: str) -> str:
+    """How every request of the shard ended."""
+    return f"{_content(job, 'outcomes/', shard, sha8)}.parquet"
+
+
+def strays_key(job: str, shard: str, sha8: str) -> str:
+    """Answers that belong to no request of the shard."""
+    return f"{_content(job, 'strays/', shard, sha8)}.parquet"
+
+
+def ledgers_prefix(job: str) -> str:
+    """Below it there is one child for each ledger of the job."""
+    return f"{job_prefix(job)}ledger/"
+
+
+def ledger_prefix(job: str, name: str) -> str:
+    """All records of one ledger."""
+    return f"{ledgers_prefix(job)}{_checked(_NAME, 'ledger name', name)}/"
+
+
+def ledger_key(job: str, name: str, number: int) -> str:
+    """One record of a ledger, counted from 1; six digits, so that keys sort as numbers do."""
+    return f"{ledger_prefix(job, name)}{_checked_number('ledger number', number):06d}.json"
+
+
+def checked_key(key: str) -> str:
+    """The key itself, when every store can hold it and it stays inside the store; else raises BadName."""
+    if len(key) > _KEY_LENGTH_MAX or not all(map(is_segment, key.split("/"))):
+        raise BadName(f"{key[:200]!r} cannot be a key: letters, digits and -._!*'() between single slashes are allowed")
+    return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """The prefix itself, when a key could begin with it; else raises BadName."""
+    if prefix:
+        checked_key(f"{prefix}x")  # so that a prefix may end in "/" or in the middle of a segment
+    return prefix
+
+
+def is_segment(text: str) -> bool:
+    """Whether a key may have this between two slashes."""
+    return SEGMENT.fullmatch(text) is not None and text not in (".", "..")
+
+
+def _content(job: str, folder: str, name: str, sha8: str) -> str:
+    return f"{job_prefix(job)}{folder}{_checked(_NAME, 'shard id', name)}.{_checked(_SHA8, 'hash', sha8)}"
+
+
+def _checked(pattern: re.Pattern[str], what: str, text: str) -> str:
+    if not pattern.fullmatch(text):
+        raise BadName(f"{text[:200]!r} cannot be a {what}: it must match {pattern.pattern}")
+    return text
+
+
+def _checked_number(what: str, number: int) -> int:
+    if not 1 <= number <= 999_999:
+        raise BadName(f"{number} cannot be a {what}: it must lie between 1 and 999999")
+    return number

@@ -1,0 +1,123 @@
+"""Append-only ledgers: numbered records, each an object created once, so that two writers never both take a step."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from storage.contract import Damaged, ObjectStore
+from storage.layout import ledger_key, ledger_prefix, ledgers_prefix
+
+_CHECKSUM = b',"sha256":"%b"}\n'
+_CHECKSUM_BYTES = len(_CHECKSUM % bytes(64))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that happened; `number` counts from 1 within its ledger, `at` is in UTC."""
+
+    number: int
+    event: str
+    at: datetime
+    data: Mapping[str, Any]
+
+
+class _Stored(msgspec.Struct):
+    number: int
+    event: str
+    at: datetime
+    by: str
+    nonce: str
+    data: dict[str, Any]
+
+
+_decoder = msgspec.json.Decoder(_Stored)
+
+
+class Ledger:
+    """One numbered history in a job. Its state is what its records say, in order."""
+
+    def __init__(self, store: ObjectStore, job: str, name: str) -> None:
+        self._store = store
+        self._job = job
+        self._name = name
+
+    def records(self) -> list[Record]:
+        """All records in order. Raises Damaged, naming the key, on a gap or on bytes that are not what was written."""
+        keys = list(self._store.keys(ledger_prefix(self._job, self._name)))
+        return _decode_all(self._job, self._name, [(key, self._store.read(key)) for key in keys])
+
+    def append(self, after: int, event: str, data: Mapping[str, Any], at: datetime, by: str, nonce: str) -> Record:
+        """Write record `after` + 1, durable when it returns. Raises Conflict when somebody else took that number.
+
+        `by` names the writer; `nonce` makes its records its own: appending the same again is success, so that a lost
+        answer can be asked for again. `data` holds JSON values: ids, counts, money, hashes; never item content.
+        """
+        number = after + 1
+        raw = _encode(_Stored(number, event, at.astimezone(UTC), by, nonce, dict(data)))
+        key = ledger_key(self._job, self._name, number)
+        self._store.create(key, raw)
+        return _decode(key, number, raw)
+
+
+def read_ledgers(store: ObjectStore, job: str, damaged: dict[str, Damaged] | None = None) -> dict[str, list[Record]]:
+    """Every ledger of a job by name, with one listing.
+
+    A damaged one is left out and its error put into `damaged`; raises that error where no dict was given.
+    """
+    keys = list(store.keys(ledgers_prefix(job)))
+    ledgers = {}
+    for name, group in groupby(zip(keys, _read_all(store, keys), strict=True), lambda pair: _ledger_name(job, pair[0])):
+        try:
+            ledgers[name] = _decode_all(job, name, group)
+        except Damaged as error:
+            if damaged is None:
+                raise
+            damaged[name] = error
+    return ledgers
+
+
+def _ledger_name(job: str, key: str) -> str:
+    return key[len(ledgers_prefix(job)) :].partition("/")[0]
+
+
+def _read_all(store: ObjectStore, keys: list[str]) -> Iterable[bytes]:
+    if store.parallel_reads == 1:
+        return map(store.read, keys)
+    with ThreadPoolExecutor(store.parallel_reads) as pool:
+        return list(pool.map(store.read, keys))
+
+
+def _decode_all(job: str, name: str, found: Iterable[tuple[str, bytes]]) -> list[Record]:
+    prefix = ledger_prefix(job, name)
+    records = []
+    for number, (key, raw) in enumerate(found, start=1):
+        if key != f"{prefix}{number:06d}.json":
+            raise Damaged(
+                f"{ledger_key(job, name, number)} should be where {key} is: a ledger record was lost or added"
+            )
+        records.append(_decode(key, number, raw))
+    return records
+
+
+def _encode(stored: _Stored) -> bytes:
+    body = msgspec.json.encode(stored)
+    return body[:-1] + _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
+
+
+def _decode(key: str, number: int, raw: bytes) -> Record:
+    body = raw[:-_CHECKSUM_BYTES] + b"}"
+    if raw[-_CHECKSUM_BYTES:] != _CHECKSUM % hashlib.sha256(body).hexdigest().encode():
+        raise Damaged(f"{key} is not what was written: its checksum does not fit its {len(raw)} bytes")
+    try:
+        stored = _decoder.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"{key} cannot be read as a ledger record: {error}") from error
+    if stored.number != number:
+        raise Damaged(f"{key} holds record number {stored.number}")
+    return Record(stored.number, stored.event, stored.at, stored.data)
