@@ -1,1 +1,25 @@
 """Object store, ledger, inputs and DuckDB results; the only package that imports boto3's s3 or duckdb."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from storage.contract import BadName, ObjectStore
+
+
+def open_store(url: str) -> ObjectStore:
+    """The store at `s3://bucket/prefix`, `file:///path` or a directory's path. Touches nothing yet. Raises BadName."""
+    if url.startswith("s3://"):
+        from storage.s3 import S3Store  # here, because boto3 takes a quarter of a second that a directory need not pay
+
+        return S3Store(url)
+    from storage.directory import DirectoryStore
+
+    return DirectoryStore(_directory(url))
+
+
+def _directory(url: str) -> Path:
+    if url.startswith("file://"):
+        return Path(unquote(urlsplit(url).path))
+    if "://" in url or not url:
+        raise BadName(f"{url!r} is not a store: give a directory or s3://bucket/prefix")
+    return Path(url)

@@ -107,9 +107,9 @@ class DirectoryStore:
 
     def children(self, prefix: str) -> Iterator[str]:
         with self._translated("list", prefix):
-            for name in self._entries(checked_prefix(prefix)):
-                if not name.endswith("/") or any(self._walk(prefix + name, "")):
-                    yield name.rstrip("/")
+            names = self._entries(checked_prefix(prefix))
+            found = [name for name in names if not name.endswith("/") or any(self._walk(prefix + name, ""))]
+        yield from sorted(name.rstrip("/") for name in found)
 
     def delete(self, key: str) -> None:
         path = self._path(key)

@@ -92,9 +92,14 @@ def ledger_key(job: str, name: str, number: int) -> str:
     return f"{ledger_prefix(job, name)}{_checked_number('ledger number', number):06d}.json"
 
 
+def is_key(text: str) -> bool:
+    """Whether every store can hold an object under this key, inside the store."""
+    return len(text) <= _KEY_LENGTH_MAX and all(map(is_segment, text.split("/")))
+
+
 def checked_key(key: str) -> str:
-    """The key itself, when every store can hold it and it stays inside the store; else raises BadName."""
-    if len(key) > _KEY_LENGTH_MAX or not all(map(is_segment, key.split("/"))):
+    """The key itself; raises BadName when it is none."""
+    if not is_key(key):
         raise BadName(f"{key[:200]!r} cannot be a key: letters, digits and -._!*'() between single slashes are allowed")
     return key
 

@@ -1,0 +1,216 @@
+"""Objects in an S3 bucket, or in any server that keeps S3's promise of conditional writes."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, BinaryIO, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as Unconnected
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from storage.contract import BadName, Conflict, Damaged, Missing, StorageError, StoreUnavailable
+from storage.layout import checked_key, checked_prefix, is_key, is_segment
+
+T = TypeVar("T")
+
+_CHUNK_BYTES = 1 << 20
+_ATTEMPTS = 7  # with the waits below a store has about 13 s to come back
+_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*?))?/?")
+_ADVICE = {
+    401: "check the credentials and run the command again",
+    403: "check the credentials and what they allow, then run the command again",
+    404: "check the name of the bucket",
+    501: "this server cannot be used as a store",
+}
+
+
+class S3Store:
+    """An ObjectStore below `s3://bucket/prefix`. One PUT with `If-None-Match: *` creates an object, up to 5 GB.
+
+    A repeated PUT whose first answer was lost finds its own bytes there, so retries are safe (RELIABILITY §4.3). When
+    `create` raises StoreUnavailable the object may exist all the same: create it again, with the same bytes.
+    """
+
+    parallel_reads = 16
+
+    def __init__(
+        self,
+        url: str,
+        client: Any = None,
+        *,
+        spool_dir: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._bucket, self._prefix = split_url(url)
+        self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+        self._client = client or connect(self.parallel_reads)
+        self._spool_dir = spool_dir
+        self._retrying = Retrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential_jitter(multiplier=0.2, max=10, jitter=0.2),
+            retry=retry_if_exception(_is_transient),
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def create(self, key: str, data: bytes) -> None:
+        self._create(key, lambda: BytesIO(data))
+
+    def create_from(self, key: str, path: Path) -> None:
+        self._create(key, lambda: path.open("rb"))
+
+    def read(self, key: str) -> bytes:
+        target = BytesIO()
+        self._download(key, target)
+        return target.getvalue()
+
+    @contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        suffix = f"-{checked_key(key).rpartition('/')[2]}"
+        with self._call("read", key, lambda: NamedTemporaryFile(dir=self._spool_dir, suffix=suffix)) as target:
+            self._download(key, target)
+            yield Path(target.name)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        for page in self._pages(checked_prefix(prefix)):
+            names = (entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", ()))
+            yield from filter(is_key, names)
+
+    def children(self, prefix: str) -> Iterator[str]:
+        folder = f"{self._prefix}{checked_prefix(prefix)}"
+        found: set[str] = set()
+        for page in self._pages(prefix, Delimiter="/"):
+            paths = [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
+            paths += [entry["Key"] for entry in page.get("Contents", ())]
+            found.update(path.removeprefix(folder).rstrip("/") for path in paths)
+        yield from sorted(filter(is_segment, found))
+
+    def delete(self, key: str) -> None:
+        self._call("delete", key, lambda: self._client.delete_object(**self._at(key)))
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": f"{self._prefix}{checked_key(key)}"}
+
+    def _create(self, key: str, content: Callable[[], BinaryIO]) -> None:
+        if not self._put(key, content) and not self._holds(key, content):
+            raise Conflict(f"{key} exists in {self.url} with other bytes: read it again and go on from there")
+
+    def _put(self, key: str, content: Callable[[], BinaryIO]) -> bool:
+        """True when this call made the object, False when it was there (S3: 412 Precondition Failed)."""
+
+        target = self._at(key)
+
+        def put() -> bool:
+            with content() as body:
+                try:
+                    self._client.put_object(Body=body, IfNoneMatch="*", ChecksumAlgorithm="SHA256", **target)
+                except ClientError as error:
+                    if _status(error) == 412:
+                        return False
+                    raise
+            return True
+
+        return self._call("create", key, put)
+
+    def _holds(self, key: str, content: Callable[[], BinaryIO]) -> bool:
+        try:
+            with self.local(key) as path, path.open("rb") as theirs, content() as ours:
+                return _same(theirs, ours)
+        except Missing:
+            raise StoreUnavailable(
+                f"{self.url} says that {key} exists and then that it does not: run the command again"
+            ) from None
+
+    def _download(self, key: str, target: IO[bytes]) -> None:
+        def download() -> None:
+            target.seek(0)
+            target.truncate()
+            body = self._client.get_object(**self._at(key))["Body"]
+            for chunk in body.iter_chunks(_CHUNK_BYTES):
+                target.write(chunk)
+            target.flush()
+
+        self._call("read", key, download)
+
+    def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        options |= {"Bucket": self._bucket, "Prefix": f"{self._prefix}{prefix}"}
+        while True:
+            page = self._call("list", prefix, lambda: self._client.list_objects_v2(**options))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            options["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
+        """What `call` returns, asked again while the store is only busy. Raises a StorageError."""
+        try:
+            return self._retrying(call)
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise _translated(f"{verb} {key} in {self.url}", error) from error
+
+
+def connect(connections: int) -> Any:
+    """A client for the endpoint, region and credentials of the environment; it leaves retries to its caller."""
+    style = "auto"
+    while True:
+        config = Config(
+            retries={"total_max_attempts": 1},
+            max_pool_connections=connections,
+            connect_timeout=10,
+            read_timeout=60,
+            s3={"addressing_style": style},
+        )
+        client = boto3.client("s3", config=config)
+        if style == "path" or "amazonaws.com" in client.meta.endpoint_url:
+            return client
+        style = "path"  # other servers seldom have a DNS name for each bucket
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Bucket and key prefix (empty, or ending in "/") of an `s3://` address. Raises BadName."""
+    match = _URL.fullmatch(url)
+    if not match:
+        raise BadName(f"{url!r} is not an address of the form s3://bucket/prefix")
+    prefix = match[2] or ""
+    return match[1], f"{checked_key(prefix)}/" if prefix else ""
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed in a moment. 409: another conditional write is under way."""
+    if isinstance(error, ClientError):
+        status = _status(error)
+        return status in (408, 409, 429) or (status >= 500 and status != 501) or _code(error) == "RequestTimeout"
+    return isinstance(error, Unconnected | HTTPClientError | IncompleteReadError | FlexibleChecksumError)
+
+
+def _translated(what: str, error: ClientError | BotoCoreError | OSError) -> StorageError:
+    if isinstance(error, FlexibleChecksumError):
+        return Damaged(f"cannot {what}: its checksum does not fit its bytes")
+    if isinstance(error, ClientError):
+        if _code(error) in ("NoSuchKey", "404") and what.startswith("read"):
+            return Missing(f"cannot {what}: there is no such object")
+        advice = _ADVICE.get(_status(error), "run the command again when the store answers")
+        return StoreUnavailable(f"cannot {what} ({_code(error)}): {advice}")
+    return StoreUnavailable(f"cannot {what} ({error}): check the connection and run the command again")
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown error"))
+
+
+def _same(one: BinaryIO, other: BinaryIO) -> bool:
+    while chunk := one.read(_CHUNK_BYTES):
+        if other.read(len(chunk)) != chunk:
+            return False
+    return not other.read(1)
