@@ -1,0 +1,149 @@
+"""The DuckDB file itself: opened by one process, set aside when unreadable, copied out for readers."""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from storage.contract import Damaged, StorageError, StoreUnavailable
+from storage.migrations import MIGRATIONS, migrate, schema_version
+from storage.views import literal
+
+_NOT_THE_FILE = tuple(
+    os.strerror(code)
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EROFS, errno.EIO)
+)
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "storage_compatibility_version": "v1.5.0",  # an analyst's 1.5 client opens the published copy
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "preserve_insertion_order": "false",  # flat memory in bulk loads
+}
+
+
+class Unreadable(Exception):
+    """The file is no results store of this version: to be set aside, never to be deleted."""
+
+
+class DuckFile:
+    """One open database file. `set_aside` is where an unreadable predecessor was moved, if there was one."""
+
+    def __init__(self, path: Path, settings: Mapping[str, str]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.set_aside: Path | None = None
+        try:
+            self.connection = _open(path)
+        except Unreadable:
+            self.set_aside = _move_aside(path)
+            self.connection = _open(path)
+        for name, value in settings.items():
+            self.connection.execute(f"SET {name} = {literal(value)}")
+        # DuckDB's lock is a POSIX one: the kernel drops it when *any* descriptor of the file is closed in this
+        # process. The copies are therefore read through one descriptor that outlives the connection.
+        self._bytes = path.open("rb")
+
+    def copy_to(self, target: Path) -> None:
+        """Replace `target` by the database as of the last commit, durably and in one step.
+
+        A reader keeps the file it has open; who opens `target` later sees the new one. An existing target's mode stays.
+        """
+        self.connection.execute("CHECKPOINT")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(target.name + ".new")
+        try:
+            self._copy_bytes(fresh)
+            if target.exists():
+                shutil.copymode(target, fresh)
+            fresh.replace(target)
+            _sync_directory(target.parent)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise StoreUnavailable(f"cannot publish the results to {target}: {error.strerror}") from error
+
+    def close(self) -> None:
+        self.connection.close()
+        self._bytes.close()
+
+    def _copy_bytes(self, fresh: Path) -> None:
+        self._bytes.seek(0)
+        with fresh.open("wb") as copy:
+            shutil.copyfileobj(self._bytes, copy, 1 << 22)
+            copy.flush()
+            os.fsync(copy.fileno())
+
+
+def _open(path: Path) -> duckdb.DuckDBPyConnection:
+    _require_usable(path)
+    connection: duckdb.DuckDBPyConnection | None = None
+    try:
+        connection = duckdb.connect(str(path), config=_CONFIG)
+        _require_ours(connection)
+        migrate(connection)
+    except (duckdb.Error, Unreadable) as error:
+        if connection is not None:
+            connection.close()
+        raise _explained(path, error) from error
+    return connection
+
+
+def _require_usable(path: Path) -> None:
+    if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+        raise StoreUnavailable(f"the results store {path} must be a file this user can read and write")
+
+
+def _require_ours(connection: duckdb.DuckDBPyConnection) -> None:
+    version = schema_version(connection)
+    if version is None or version > MIGRATIONS[-1].version:
+        raise Unreadable("not a results store of this version")
+
+
+def _explained(path: Path, error: Exception) -> Exception:
+    """What the failure to open means: another process, the machine, or the file itself."""
+    text = str(error)
+    if "Could not set lock" in text:
+        holder = re.search(r"\(PID (\d+)\)", text)
+        who = f"process {holder[1]}" if holder else "another process"
+        return StoreUnavailable(f"the results store {path} is in use by {who}: wait for it, or stop it")
+    for reason in _NOT_THE_FILE:
+        if reason in text:
+            return StoreUnavailable(f"the results store {path} cannot be opened: {reason}")
+    return Unreadable(type(error).__name__)
+
+
+def meaning(error: duckdb.Error, what: str, path: Path) -> StorageError:
+    """What an error in use means for the caller: the machine, the file itself, or what was being loaded."""
+    text = str(error)
+    for reason in _NOT_THE_FILE:
+        if reason in text:
+            return StoreUnavailable(f"the results store {path} stopped at {what}: {reason}")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return StoreUnavailable(f"the results store {path} stopped at {what}: it needs more memory or disk")
+    if "Corrupt database" in text or isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
+        return Damaged(f"the results store {path} is damaged ({type(error).__name__}): move it away and rebuild it")
+    return Damaged(f"{what} cannot be loaded ({type(error).__name__})")
+
+
+def _move_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.set-aside-{number}")).exists():
+        number += 1
+    # The log first: a database without its log merely lacks transactions, which are loaded again; a log without
+    # its database would be replayed into the empty one.
+    wal = path.with_name(path.name + ".wal")
+    if wal.exists():
+        wal.rename(aside.with_name(aside.name + ".wal"))
+    path.rename(aside)
+    return aside
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,264 @@
+"""The results store: a DuckDB projection of the object store, written by one process, published for readers."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from storage import screening
+from storage.contract import Conflict, Damaged, Missing
+from storage.duckfile import DuckFile, meaning
+from storage.reports import general_views
+from storage.rows import CarriedCounts, Failure, JobRow, ShardRow
+from storage.screening import Verdict
+from storage.tables import CARRIED, OUTCOMES, REJECTS, REQUESTS, SHARDS, STRAYS
+from storage.views import View, ViewSpec, comment_statements, create_statement, quoted, task_views
+
+__all__ = ["CarriedCounts", "Failure", "JobRow", "Results", "ShardRow", "Verdict", "ViewSpec"]
+
+# Every request of the shard has exactly one outcome, and an answer exactly when it succeeded.
+_IDENTITY = """
+SELECT count(*) FILTER (WHERE asked.custom_id IS NULL), count(*) FILTER (WHERE staged.custom_id IS NULL),
+    (SELECT count(*) - count(DISTINCT custom_id) FROM staged),
+    count(*) FILTER (WHERE asked.request_key <> staged.request_key
+        OR (staged.outcome = 'succeeded') <> (staged.answer IS NOT NULL))
+FROM (SELECT custom_id, request_key FROM requests WHERE job_id = $job_id AND shard_id = $shard_id) AS asked
+FULL JOIN staged USING (custom_id)
+"""
+
+# Two shards may both bring an answer to one request; which is kept must not depend on the order they are loaded in.
+_ADD_RESULTS = """
+INSERT INTO results BY NAME
+SELECT request_key, $job_id AS job_id, $shard_id AS shard_id, $attempt AS attempt, $model AS model, answer, cost_usd
+FROM staged WHERE outcome = 'succeeded'
+QUALIFY row_number() OVER (PARTITION BY request_key ORDER BY custom_id) = 1
+ON CONFLICT (request_key) DO UPDATE SET job_id = excluded.job_id, shard_id = excluded.shard_id,
+    attempt = excluded.attempt, model = excluded.model, answer = excluded.answer, cost_usd = excluded.cost_usd
+WHERE (excluded.job_id, excluded.shard_id) < (results.job_id, results.shard_id)
+"""
+
+_SET_SHARDS = "UPDATE shards SET {} FROM fresh WHERE shards.job_id = fresh.job_id AND shards.shard_id = fresh.shard_id"
+
+
+class Results:
+    """The pipeline's private database: one process, one writer; every load is one transaction and can be repeated.
+
+    An unreadable or newer file is moved aside (`set_aside`) and an empty one is made: all of it can be loaded again.
+    Raises StoreUnavailable naming the process that has the file open, or saying what the machine lacks.
+    """
+
+    def __init__(self, path: Path, memory_limit: str = "512MB", threads: int = 2) -> None:
+        spill = str(path.with_name(path.name + ".spill"))
+        self._file = DuckFile(path, {"memory_limit": memory_limit, "threads": str(threads), "temp_directory": spill})
+        self.set_aside = self._file.set_aside
+        self._db = self._file.connection
+        self._define(general_views())
+
+    def __enter__(self) -> "Results":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def loaded(self, object_key: str) -> bool:
+        """Have the rows of this immutable object been loaded?"""
+        return bool(self._rows("SELECT 1 FROM loaded WHERE object_key = $key", key=object_key))
+
+    def add_job(self, job: JobRow, carried: Path | None, rejects: Path | None, object_key: str = "") -> None:
+        """Load a job, its carried items and its rejects; a job that is there already only takes the new state.
+
+        `object_key` (the plan's) is what `loaded` will answer to. Raises Damaged.
+        """
+        with self._transaction(f"the plan of job {job.job_id}"):
+            if self._rows("SELECT 1 FROM jobs WHERE job_id = $job_id", job_id=job.job_id):
+                self._db.execute("UPDATE jobs SET state = $1 WHERE job_id = $2", [job.state, job.job_id])
+                return
+            self._insert("jobs", dataclasses.asdict(job))
+            for table, schema, path in (("items", CARRIED, carried), ("rejects", REJECTS, rejects)):
+                if path is not None:
+                    self._stage(schema, path)
+                    self._insert_staged(table, "*", job_id=job.job_id)
+            self._note(object_key, "job", job.job_id, None)
+
+    def add_shard(self, shard: ShardRow, requests: Path, object_key: str = "") -> None:
+        """Load a shard's requests, and with its first attempt its items; one that is there takes the new state.
+
+        Raises Damaged, also for a file that does not hold `shard.requests` requests under as many custom_ids.
+        """
+        what = f"the requests of shard {shard.job_id}/{shard.shard_id}"
+        with self._transaction(what):
+            if self._shard(shard.job_id, shard.shard_id):
+                self._update_shards([shard])
+                return
+            self._stage(REQUESTS, requests)
+            [(rows, ids)] = self._rows("SELECT count(*), count(DISTINCT custom_id) FROM staged")
+            if not rows == ids == shard.requests:
+                raise Damaged(f"{what}: {rows} rows and {ids} custom_ids instead of {shard.requests}")
+            self._insert("shards", dataclasses.asdict(shard))
+            self._insert_staged("requests", "* EXCLUDE (summary)", job_id=shard.job_id, shard_id=shard.shard_id)
+            if shard.attempt == 1:
+                self._insert_staged("items", "item_id, request_key, summary", job_id=shard.job_id, how="new")
+            self._note(object_key, "requests", shard.job_id, shard.shard_id)
+
+    def set_shards(self, rows: Sequence[ShardRow]) -> None:
+        """Refresh what changes about shards that are loaded; others are left out."""
+        with self._transaction("the state of shards"):
+            self._update_shards(rows)
+
+    def add_outcomes(self, job_id: str, shard_id: str, object_key: str, outcomes: Path, strays: Path | None) -> None:
+        """Merge a settled shard: attempts, accepted answers, strays. Merging it again changes nothing.
+
+        Raises Damaged where outcomes and requests of the shard are not one to one, Missing when its requests are not
+        loaded, Conflict when its outcomes came from another object; nothing is merged then.
+        """
+        with self._transaction(object_key):
+            if self.loaded(object_key):
+                return
+            attempt, model = self._mergeable(job_id, shard_id)
+            self._stage(OUTCOMES, outcomes)
+            self._require_identity(job_id, shard_id)
+            ids = {"job_id": job_id, "shard_id": shard_id}
+            self._insert_staged("attempts", "* EXCLUDE (custom_id, answer)", **ids, attempt=attempt)
+            self._db.execute(_ADD_RESULTS, {**ids, "attempt": attempt, "model": model})
+            if strays is not None:
+                self._stage(STRAYS, strays)
+                self._insert_staged("strays", "*", **ids)
+            self._note(object_key, "outcomes", job_id, shard_id)
+
+    def start_screening(self) -> None:
+        """Begin to screen the items of one new job: forget the last screening, note what is in flight now."""
+        with self._explained("screening"):
+            screening.start(self._db)
+
+    def screen(self, item_ids: list[str], request_keys: list[str]) -> list[Verdict]:
+        """One verdict per item, in the order given, which counts across the chunks of one screening."""
+        with self._explained("screening"):
+            return screening.judge(self._db, item_ids, request_keys)
+
+    def carried(self, job_id: str) -> CarriedCounts:
+        """How the items of a job stand that need no purchase of their own; reused ones have succeeded."""
+        query = "SELECT state, count(*) FROM item_states WHERE job_id = $job_id AND how <> 'new' GROUP BY state"
+        counts = dict(self._rows(query, job_id=job_id))
+        return CarriedCounts(counts.get("succeeded", 0), counts.get("failed", 0), counts.get("in_flight", 0))
+
+    def failures(self, job_id: str) -> list[Failure]:
+        """The items of a job that have no result and nothing in flight, each with its latest attempt."""
+        query = """
+            SELECT item_id, request_key, shard_id, attempt, reason, code, message, raw_key, raw_line
+            FROM dead_letters WHERE job_id = $job_id ORDER BY item_id"""
+        return [Failure(*row) for row in self._rows(query, job_id=job_id)]
+
+    def define_task_view(self, spec: ViewSpec) -> None:
+        """Define the typed view of a task and the views over it, replacing what they were. Raises ValueError."""
+        self._define(task_views(spec))
+
+    def publish(self, target: Path) -> None:
+        """Replace the analysts' file by what is merged now, in one step; readers keep the file they opened.
+
+        Raises StoreUnavailable.
+        """
+        with self._explained("publishing"):
+            self._file.copy_to(target)
+
+    def _mergeable(self, job_id: str, shard_id: str) -> tuple[int, str]:
+        """The shard's attempt and model, if its requests are here and its outcomes are not."""
+        shard = self._shard(job_id, shard_id)
+        if not shard:
+            raise Missing(f"shard {job_id}/{shard_id} is not loaded: load its job and its requests first")
+        other = "SELECT object_key FROM loaded WHERE kind = 'outcomes' AND job_id = $job_id AND shard_id = $shard_id"
+        for (key,) in self._rows(other, job_id=job_id, shard_id=shard_id):
+            raise Conflict(f"shard {job_id}/{shard_id} already has its outcomes from {key}")
+        return shard[0]
+
+    def _shard(self, job_id: str, shard_id: str) -> list[tuple[int, str]]:
+        query = """
+            SELECT attempt, model FROM shards JOIN jobs USING (job_id)
+            WHERE job_id = $job_id AND shard_id = $shard_id"""
+        return self._rows(query, job_id=job_id, shard_id=shard_id)
+
+    def _require_identity(self, job_id: str, shard_id: str) -> None:
+        [(strangers, missing, twins, wrong)] = self._rows(_IDENTITY, job_id=job_id, shard_id=shard_id)
+        if strangers or missing or twins or wrong:
+            raise Damaged(
+                f"the outcomes of shard {job_id}/{shard_id} do not fit its requests: {strangers} strangers, "
+                f"{missing} missing, {twins} twins, {wrong} at odds with themselves; nothing was merged"
+            )
+
+    def _update_shards(self, rows: Sequence[ShardRow]) -> None:
+        columns = {name: [_stored(getattr(row, name)) for row in rows] for name in SHARDS.names}
+        changing = ", ".join(
+            f'"{name}" = fresh."{name}"' for name in SHARDS.names if name not in ("job_id", "shard_id")
+        )
+        self._db.register("fresh", pa.table(columns, schema=SHARDS))
+        try:
+            self._db.execute(_SET_SHARDS.format(changing))
+        finally:
+            self._db.unregister("fresh")
+
+    def _stage(self, schema: pa.Schema, path: Path) -> None:
+        """The hand-off file as the temporary table `staged`, read by DuckDB itself."""
+        names = ", ".join(schema.names)
+        # glob signs in a directory's name are ordinary characters here
+        pattern = "".join(f"[{sign}]" if sign in "*?[" else sign for sign in str(path))
+        source = f"SELECT {names} FROM read_parquet($1, hive_partitioning = false)"  # noqa: S608 (our own names)
+        self._db.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {source}", [pattern])
+
+    def _insert_staged(self, table: str, columns: str, **same: Any) -> None:
+        """The staged rows into a table, with the values that are the same in all of them."""
+        given = ", ".join(f"${name} AS {name}" for name in same)
+        insert = f"INSERT INTO {table} BY NAME SELECT {given}, {columns} FROM staged"  # noqa: S608 (our own names)
+        self._db.execute(insert, same)
+
+    def _insert(self, table: str, row: Mapping[str, Any]) -> None:
+        given = ", ".join(f'${name} AS "{name}"' for name in row)
+        values = {name: _stored(value) for name, value in row.items()}
+        self._db.execute(f"INSERT INTO {table} BY NAME SELECT {given}", values)
+
+    def _note(self, object_key: str, kind: str, job_id: str, shard_id: str | None) -> None:
+        if object_key:
+            self._db.execute("INSERT INTO loaded VALUES (?, ?, ?, ?)", [object_key, kind, job_id, shard_id])
+
+    def _define(self, views: Sequence[View]) -> None:
+        with self._transaction("the views"):
+            for view in views:
+                self._db.execute(create_statement(view))
+                described = self._db.execute(f"DESCRIBE {quoted(view.name)}").fetchall()
+                for statement in comment_statements(view, [name for name, *_ in described]):
+                    self._db.execute(statement)
+
+    def _rows(self, query: str, **values: Any) -> list[Any]:
+        with self._explained("the results store"):
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[None]:
+        with self._explained(what):
+            self._db.execute("BEGIN")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                with suppress(duckdb.Error):  # a failed COMMIT has ended the transaction itself
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """DuckDB's errors in the words of the store's contract; never its text, which may quote data."""
+        try:
+            yield
+        except duckdb.Error as error:
+            raise meaning(error, what, self._file.path) from None
+
+
+def _stored(value: Any) -> Any:
+    """Times as UTC without a zone, so that every reader sees the same day."""
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value

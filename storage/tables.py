@@ -1,0 +1,132 @@
+"""The Parquet hand-off files between the pipeline and the results store: their schemas, and how to write one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROW_GROUP_ROWS = 50_000
+NANO_DOLLAR = Decimal("1E-9")
+MONEY = pa.decimal128(18, 9)
+
+
+def _text(name: str, *, null: bool = False) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=null)
+
+
+def _integer(name: str, *, null: bool = False) -> pa.Field:
+    return pa.field(name, pa.int64(), nullable=null)
+
+
+# One per shard: every request of it, in the order of the shard's lines. `summary` is a JSON object.
+REQUESTS = pa.schema(
+    [
+        _text("request_key"),
+        _text("custom_id"),
+        _text("item_id"),
+        _integer("line"),
+        _integer("estimated_input_tokens"),
+        _text("summary"),
+    ]
+)
+
+# One per job: the items that need no purchase of their own. `how` is reused, in_flight or shared.
+CARRIED = pa.schema([_text("item_id"), _text("request_key"), _text("how"), _text("summary")])
+
+# One per job: the input lines that became no item, and why.
+REJECTS = pa.schema(
+    [_text("source"), _integer("line"), _text("item_id", null=True), _text("reason"), _text("detail", null=True)]
+)
+
+# One per settled shard: exactly one row per request of the shard. `answer` is set for `succeeded` alone.
+OUTCOMES = pa.schema(
+    [
+        _text("custom_id"),
+        _text("request_key"),
+        _text("outcome"),
+        _text("code", null=True),
+        _text("message", null=True),
+        _text("answer", null=True),
+        pa.field("repaired", pa.bool_(), nullable=False),
+        _integer("input_tokens"),
+        _integer("output_tokens"),
+        _integer("cache_read_tokens"),
+        _integer("cache_write_tokens"),
+        pa.field("cost_usd", MONEY, nullable=False),
+        pa.field("sync_cost_usd", MONEY, nullable=False),
+        _text("raw_key", null=True),
+        _integer("raw_line", null=True),
+    ]
+)
+
+# Per shard, where there are any: result lines that belong to no request. `kind` is stranger, twin or undecodable.
+STRAYS = pa.schema([_text("custom_id", null=True), _text("kind"), _text("raw_key"), _integer("raw_line", null=True)])
+
+_TIME = pa.timestamp("us")
+# Not a file: how rows about shards enter the results store in bulk.
+SHARDS = pa.schema(
+    [
+        _text("job_id"),
+        _text("shard_id"),
+        _text("parent_shard", null=True),
+        pa.field("attempt", pa.int32(), nullable=False),
+        _integer("requests"),
+        _integer("bytes"),
+        _text("state"),
+        pa.field("open", pa.bool_(), nullable=False),
+        _text("batch_id", null=True),
+        pa.field("estimated_cost_usd", MONEY),
+        pa.field("cost_usd", MONEY),
+        pa.field("sent_at", _TIME),
+        pa.field("ended_at", _TIME),
+        pa.field("settled_at", _TIME),
+        _text("detail", null=True),
+    ]
+)
+
+
+def write_parquet(path: Path, schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write the columns as one zstd Parquet file, a row group at a time.
+
+    Money is rounded to a nano-dollar. Lone surrogates, which no file can hold (RELIABILITY §1 E7), become U+FFFD.
+    Raises ValueError when columns are missing, unknown, of unequal length, or empty where a value must be.
+    """
+    rows = _row_count(schema, columns)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in _batches(schema, columns, rows):
+            writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+
+
+def _row_count(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> int:
+    if set(columns) != set(schema.names):
+        raise ValueError(f"columns {sorted(columns)} do not fit the schema {schema.names}")
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) != 1:
+        raise ValueError(f"columns of unequal length: {sorted(lengths)}")
+    return lengths.pop()
+
+
+def _batches(schema: pa.Schema, columns: Mapping[str, Sequence[Any]], rows: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, rows, ROW_GROUP_ROWS):
+        stop = start + ROW_GROUP_ROWS
+        arrays = [_array(field, columns[field.name][start:stop]) for field in schema]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(field: pa.Field, values: Sequence[Any]) -> pa.Array:
+    if field.type == MONEY:
+        values = [None if value is None else value.quantize(NANO_DOLLAR) for value in values]
+    try:
+        array = pa.array(values, type=field.type)
+    except UnicodeEncodeError:
+        array = pa.array([_encodable(value) for value in values], type=field.type)
+    if array.null_count and not field.nullable:
+        raise ValueError(f"column {field.name} must have a value in every row")
+    return array
+
+
+def _encodable(value: str | None) -> str | None:
+    return None if value is None else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
