@@ -35,6 +35,7 @@ class Task:
 
     `render(item, room_bytes)` is pure: it returns a prompt of at most `room_bytes` UTF-8 bytes or raises ItemTooLarge.
     `version` must change whenever the prompt or the meaning of the result does: it is part of every request key.
+    `prompt_text` is the task's wording (system prompt, template), which the fingerprint covers.
     `views` are SQL SELECT statements over `<view>` (the typed view of this task's answers), published beside it.
     """
 
@@ -50,3 +51,4 @@ class Task:
     summary_fields: Mapping[str, SummaryField] = field(default_factory=dict)
     views: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)  # provider -> default model
+    prompt_text: str = ""
