@@ -1,1 +1,8 @@
 """The providers, emulated over loopback HTTP for the demo, the tests and `rehearse`; shares no code with the client."""
+
+from providers.emulator.emulator import BatchRecord, Emulator
+from providers.emulator.faults import Fault
+from providers.emulator.server import RequestRecord
+from providers.emulator.world import Charge, Rates
+
+__all__ = ["BatchRecord", "Charge", "Emulator", "Fault", "Rates", "RequestRecord"]

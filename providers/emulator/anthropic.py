@@ -1,0 +1,314 @@
+"""The emulated Anthropic: message batches and messages, as PROVIDERS §2 and §10 describe them."""
+
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from providers.emulator import anthropic_items as items
+from providers.emulator.batches import Batch, Phase, Sheet, common_prefix, plan, settle, shuffled
+from providers.emulator.faults import Fault
+from providers.emulator.wire import Call, Problem, Reply, Route, file_chunks
+from providers.emulator.work import Work
+from providers.emulator.world import Charge, Fate, World, moment
+
+MAX_REQUESTS = 100_000  # PROVIDERS §2.2
+RETENTION_S = 29 * 86_400  # after the batch was created (PROVIDERS §2.2)
+_CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class _Create(msgspec.Struct):
+    requests: list[items.Item]
+
+
+class Anthropic:
+    """One workspace at Anthropic."""
+
+    name = "anthropic"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._models = items.Models(world)
+        self._batches: dict[str, Batch] = {}
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("POST", "/v1/messages/batches", self._create),
+            Route("GET", "/v1/messages/batches", self._list),
+            Route("GET", "/v1/messages/batches/{}", self._retrieve),
+            Route("DELETE", "/v1/messages/batches/{}", self._delete),
+            Route("POST", "/v1/messages/batches/{}/cancel", self._cancel),
+            Route("GET", "/v1/messages/batches/{}/results", self._results),
+            Route("POST", "/v1/messages", self._direct),
+            Route("GET", "/v1/models", self._list_models),
+        ]
+
+    def batches(self) -> list[Batch]:
+        """Every accepted batch, oldest first."""
+        with self._world.lock:
+            return list(self._batches.values())
+
+    def word(self, batch: Batch) -> str:
+        """The batch's status now, in Anthropic's words."""
+        return self._word(batch, self._world.clock.now())
+
+    def check(self, call: Call) -> Reply | None:
+        """The refusal of a call without a key or a version."""
+        if not call.headers.get("x-api-key") and not call.headers.get("authorization"):
+            return self._error(401, "x-api-key header is required")
+        if not call.headers.get("anthropic-version"):
+            return self._error(400, "anthropic-version: header is required")
+        return None
+
+    def sorry(self, status: int, fault: Fault) -> Reply:
+        """An ordered error, in Anthropic's words."""
+        return self._error(status, fault.message or f"Ordered error {status}.", kind=fault.kind, code=fault.code)
+
+    def not_found(self, call: Call) -> Reply:
+        """A 404 for the object a path names."""
+        return self._error(404, f"Not found: {call.path.split('/')[-1]}")
+
+    def headers(self) -> dict[str, str]:
+        """What every reply carries."""
+        return {"request-id": self._request_id(), "anthropic-organization-id": "emulator"}
+
+    def _request_id(self) -> str:
+        return f"req_{self._world.new_id(24, _BASE58)}"
+
+    def _error(self, status: int, message: str, *, kind: str = "", code: str = "") -> Reply:
+        request_id = self._request_id()
+        kind = kind or _TYPES.get(status, "api_error")
+        return Reply(
+            status, items.error(status, message, request_id, kind=kind, code=code), headers={"request-id": request_id}
+        )
+
+    def _problem(self, status: int, message: str) -> Problem:
+        return Problem(self._error(status, message))
+
+    def _create(self, call: Call) -> Reply:
+        entries = self._entries(call)
+        faults = call.faults
+        self._refuse_if_ordered(faults)
+        batch_id = f"msgbatch_{self._world.new_id(24, _BASE58)}"
+        sheet = _stored(self._world.folder / f"{batch_id}.requests", entries)
+        with self._world.lock:
+            try:
+                self._limit_queue(sheet.total)
+            except Problem:
+                sheet.source.unlink()
+                raise
+            batch = self._accept(batch_id, sheet, call.headers["anthropic-version"], faults)
+        return Reply(document=self._document(batch, batch.plan.created, call))
+
+    def _entries(self, call: Call) -> list[items.Item]:
+        """The synchronous checks of a create (PROVIDERS §10)."""
+        body = self._body(call)
+        try:
+            entries = msgspec.json.decode(body, type=_Create).requests
+        except msgspec.DecodeError as wrong:
+            raise self._problem(400, f"requests: {str(wrong).split(' - at ')[0]}") from None
+        if not entries:
+            raise self._problem(400, "requests: List should have at least 1 item")
+        if len(entries) > MAX_REQUESTS:
+            raise self._problem(413, f"requests: a batch has at most {MAX_REQUESTS} requests")
+        seen: set[str] = set()
+        for index, entry in enumerate(entries):
+            if not _CUSTOM_ID.fullmatch(entry.custom_id):
+                raise self._problem(
+                    400, f"requests.{index}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'"
+                )
+            if entry.custom_id in seen:
+                raise self._problem(400, f"requests.{index}.custom_id: must be unique within the batch")
+            if not bytes(entry.params).startswith(b"{"):
+                raise self._problem(400, f"requests.{index}.params: Input should be an object")
+            seen.add(entry.custom_id)
+        return entries
+
+    def _body(self, call: Call) -> bytes:
+        limit = self._world.settings.body_bytes
+        parts, size = [], 0
+        for chunk in call.body.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise self._problem(413, f"Request exceeds the maximum size of {limit} bytes")
+            parts.append(chunk)
+        return b"".join(parts)
+
+    def _refuse_if_ordered(self, faults: tuple[Fault, ...]) -> None:
+        for fault in faults:
+            if fault.action == "reject":
+                raise Problem(self.sorry(fault.status, fault))
+
+    def _limit_queue(self, more: int) -> None:
+        limit = self._world.settings.queued_request_limit
+        if limit is None:
+            return
+        now = self._world.clock.now()
+        queued = sum(one.sheet.total - one.executed(now) for one in self._batches.values() if not one.phase(now).over)
+        if queued + more > limit:
+            raise self._problem(429, f"This request would exceed the limit of {limit} batch requests in the queue.")
+
+    def _accept(self, batch_id: str, sheet: Sheet, version: str, faults: tuple[Fault, ...]) -> Batch:
+        world = self._world
+        timing = plan(world.clock.now(), world.settings.batch_seconds, faults, rejected=False)
+        batch = Batch(self.name, batch_id, timing, sheet, {}, faults, world.settings.cancel_seconds)
+        execute = items.executor(self._models, version, Fate.permanent if batch.has("all_fail") else None)
+        order = shuffled(world, batch_id, sheet.total)
+        batch.work = Work(sheet.source, sheet.offsets, order, execute, world.folder / batch_id, together=True)
+        world.worker.submit(batch.work.run)
+        self._batches[batch_id] = batch
+        return batch
+
+    def _retrieve(self, call: Call) -> Reply:
+        batch = self._found(call.args[0])
+        document = self._document(batch, self._world.clock.now() - call.behind_s, call)
+        ended = document["processing_status"] == "ended"
+        return Reply(document=document, headers={} if ended else {"retry-after": "10"})
+
+    def _list(self, call: Call) -> Reply:
+        now = self._world.clock.now() - call.behind_s
+        limit = self._page_size(call.query.get("limit", "20"))
+        shown = [one for one in reversed(self.batches()) if not one.hidden(now) and one.plan.created <= now]
+        page, more = self._page(shown, limit, call.query.get("after_id"), call.query.get("before_id"))
+        data = [self._document(one, now, call) for one in page]
+        ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+        return Reply(document={"data": data, "has_more": more, **ends})
+
+    def _page(self, shown: list[Batch], limit: int, after: str | None, before: str | None) -> tuple[list[Batch], bool]:
+        """One page of a listing, newest first; `before` looks towards the newer ones."""
+        ids = [one.id for one in shown]
+        if after and before:
+            raise self._problem(400, "after_id and before_id cannot be used together")
+        if (cursor := after or before) and cursor not in ids:
+            raise self._problem(400, f"No batch {cursor} to page from")
+        if before:
+            newer = shown[: ids.index(before)]
+            return newer[-limit:], len(newer) > limit
+        older = shown[ids.index(after) + 1 :] if after else shown
+        return older[:limit], len(older) > limit
+
+    def _page_size(self, asked: str) -> int:
+        if not asked.isdigit() or not 1 <= int(asked) <= 1_000:
+            raise self._problem(400, "limit: Input should be from 1 to 1000")
+        return int(asked)
+
+    def _cancel(self, call: Call) -> Reply:
+        batch = self._found(call.args[0])
+        with batch.lock:
+            now = self._world.clock.now()
+            if self._word(batch, now) == "ended":
+                raise self._problem(400, f"Batch {batch.id} has ended and cannot be canceled.")
+            if batch.cancelled_at is None:
+                batch.cancelled_at = now
+        return Reply(document=self._document(batch, now, call))
+
+    def _delete(self, call: Call) -> Reply:
+        batch = self._found(call.args[0])
+        if self.word(batch) != "ended":
+            raise self._problem(400, f"Batch {batch.id} is still processing; cancel it before deleting it.")
+        with self._world.lock:
+            batch.deleted = True
+        return Reply(document={"id": batch.id, "type": "message_batch_deleted"})
+
+    def _results(self, call: Call) -> Reply:
+        batch = self._found(call.args[0])
+        if self.word(batch) != "ended" or self._archived(batch, self._world.clock.now()) or batch.work is None:
+            raise self._problem(404, f"No results available for batch {batch.id}.")
+        disposition = f'attachment; filename="{batch.id}_results.jsonl"'
+        headers = {"content-type": "application/x-jsonl", "content-disposition": disposition}
+        return Reply(chunks=file_chunks(str(batch.work.output)), headers=headers)
+
+    def _direct(self, call: Call) -> Reply:
+        served = self._models.serve(call.body.read(), call.headers["anthropic-version"], "standard")
+        if served.status == 200:
+            prompt, spent, produced = served.digest.hex(), served.input_tokens, served.output_tokens
+            self._world.charge(Charge(self.name, "", {}, "", prompt, spent, produced))
+        return Reply(served.status, served.document)
+
+    def _list_models(self, _call: Call) -> Reply:
+        created = "2025-10-01T00:00:00Z"
+        data = [{"type": "model", "id": name, "display_name": name, "created_at": created} for name in items.MODELS]
+        return Reply(document={"data": data, "has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]})
+
+    def _found(self, batch_id: str) -> Batch:
+        batch = self._batches.get(batch_id)
+        if batch is None or batch.deleted:
+            raise self._problem(404, f"No batch found with id {batch_id}.")
+        return batch
+
+    def _archived(self, batch: Batch, now: float) -> bool:
+        return now >= batch.plan.created + RETENTION_S
+
+    def _word(self, batch: Batch, now: float) -> str:
+        settled = settle(self._world, batch, self._world.clock.now(), self._close)
+        phase = batch.phase(now)
+        if phase.over and settled:
+            return "ended"
+        return "canceling" if phase in {Phase.stopping, Phase.stopped} else "in_progress"
+
+    def _close(self, batch: Batch, rest: Iterator[bytes]) -> None:
+        """Add the items that never ran to the results (PROVIDERS §2.3)."""
+        if batch.work is None:
+            return
+        kind = "expired" if batch.phase(batch.ended_at()) is Phase.expired else "canceled"
+        with batch.work.output.open("ab") as file:
+            file.writelines(items.unexecuted(kind, line) for line in rest)
+
+    def _document(self, batch: Batch, now: float, call: Call) -> dict[str, Any]:
+        word = self._word(batch, now)
+        ended = word == "ended"
+        archived = self._archived(batch, now)
+        cancelled = batch.cancelled_at if batch.cancelled_at is not None and batch.cancelled_at <= now else None
+        readable = ended and not archived
+        return {
+            "id": batch.id,
+            "type": "message_batch",
+            "processing_status": word,
+            "request_counts": self._counts(batch, ended=ended),
+            "ended_at": _stamp(batch.ended_at()) if ended else None,
+            "created_at": _stamp(batch.plan.created),
+            "expires_at": _stamp(batch.plan.expires),
+            "archived_at": _stamp(batch.plan.created + RETENTION_S) if archived else None,
+            "cancel_initiated_at": _stamp(cancelled) if cancelled is not None else None,
+            "results_url": f"http://{call.host}/v1/messages/batches/{batch.id}/results" if readable else None,
+        }
+
+    def _counts(self, batch: Batch, *, ended: bool) -> dict[str, int]:
+        """Frozen at processing = total until the batch has ended (PROVIDERS §2.3)."""
+        counts = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
+        if not ended:
+            return {**counts, "processing": batch.sheet.total}
+        tally = batch.tally(batch.ended_at())
+        rest = batch.sheet.total - tally.succeeded - tally.failed
+        kind = "expired" if batch.phase(batch.ended_at()) is Phase.expired else "canceled"
+        return {**counts, "succeeded": tally.succeeded, "errored": tally.failed, kind: rest}
+
+
+def _stored(path: Path, entries: list[items.Item]) -> Sheet:
+    """Spool the entries as lines; a newline in JSON is only ever white space, so it may go."""
+    offsets = array("Q", [0])
+    with path.open("wb") as file:
+        for entry in entries:
+            params = bytes(entry.params).replace(b"\n", b" ").replace(b"\r", b" ")
+            written = file.write(b'{"custom_id":"%b","params":%b}\n' % (entry.custom_id.encode(), params))
+            offsets.append(offsets[-1] + written)
+    return Sheet(path, offsets, prefix=common_prefix([entry.custom_id for entry in entries]))
+
+
+def _stamp(seconds: float) -> str:
+    return moment(seconds).isoformat(timespec="microseconds")

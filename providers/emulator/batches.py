@@ -1,0 +1,215 @@
+"""The life of a batch in virtual time, whatever the provider calls its states."""
+
+import random
+import threading
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from providers.emulator.faults import Fault
+from providers.emulator.work import Tally, Work
+from providers.emulator.world import Charge, World
+
+WINDOW_S = 86_400.0  # both providers: 24 hours (PROVIDERS §1.2, §2.2)
+_VALIDATED = 0.05  # shares of a batch's time: until validated, until all items are done
+_EXECUTED = 0.95
+_PATIENCE_S = 5.0  # real seconds a read waits for the worker before it says "not finished yet"
+
+
+class Phase(Enum):
+    """Where a batch stands."""
+
+    validating = "validating"
+    rejected = "rejected"
+    running = "running"
+    finalizing = "finalizing"
+    completed = "completed"
+    stopping = "stopping"
+    stopped = "stopped"
+    expired = "expired"
+
+    @property
+    def over(self) -> bool:
+        return self in {Phase.rejected, Phase.completed, Phase.stopped, Phase.expired}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When what happens to a batch if nobody cancels it; virtual unix seconds."""
+
+    created: float
+    starts: float
+    executed: float  # all items done
+    ready: float  # results can be read
+    expires: float
+    stalls: float = 1.0  # the share of items after which it stops, to expire later
+    rejected: bool = False
+
+    def phase(self, now: float) -> Phase:
+        """Without a cancel."""
+        if now < self.starts:
+            return Phase.validating
+        if self.rejected:
+            return Phase.rejected
+        stuck = self.stalls < 1 or self.ready > self.expires
+        if stuck and now >= self.expires:
+            return Phase.expired
+        if self.stalls < 1 or now < self.executed:
+            return Phase.running
+        return Phase.finalizing if now < self.ready else Phase.completed
+
+    def share(self, now: float) -> float:
+        """The share of items executed by then."""
+        elapsed = min(now, self.expires) - self.starts
+        length = self.executed - self.starts
+        share = 1.0 if length <= 0 and elapsed >= 0 else elapsed / length if length > 0 else 0.0
+        return min(max(share, 0.0), self.stalls)
+
+
+def plan(created: float, seconds: float, faults: Iterable[Fault], *, rejected: bool) -> Plan:
+    """The plan of a batch that takes `seconds` when nothing is wrong with it."""
+    more = {fault.action: fault for fault in faults}
+    seconds += more["slow"].seconds if "slow" in more else 0.0
+    lag = more["long_finalizing"].seconds if "long_finalizing" in more else 0.0
+    return Plan(
+        created=created,
+        starts=created + seconds * _VALIDATED,
+        executed=created + seconds * _EXECUTED,
+        ready=created + seconds + lag,
+        expires=created + WINDOW_S,
+        stalls=more["expire"].fraction if "expire" in more else 1.0,
+        rejected=rejected,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The items of a batch as the provider has read them: where each line begins on disk, and what they come to."""
+
+    source: Path
+    offsets: "array[int]"  # one more than there are items
+    tokens: int = 0
+    model: str = ""
+    prefix: str = ""  # what all custom ids begin with
+
+    @property
+    def total(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def empty(cls) -> "Sheet":
+        return cls(Path(), array("Q", [0]))
+
+
+@dataclass(slots=True)
+class Batch:
+    """One accepted batch. What it looks like at a moment is a function of its plan, its cancel and that moment."""
+
+    provider: str
+    id: str
+    plan: Plan
+    sheet: Sheet
+    label: Mapping[str, str]
+    faults: tuple[Fault, ...]
+    cancel_seconds: float
+    work: Work | None = None  # None when it was rejected
+    cancelled_at: float | None = None
+    closed: bool = False  # its results are final
+    deleted: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def phase(self, now: float) -> Phase:
+        """By the clock; the results of a phase that is `over` may still be in the making."""
+        if self.cancelled_at is None or now < self.cancelled_at:
+            return self.plan.phase(max(now, self.plan.created))
+        return Phase.stopping if now < self.cancelled_at + self.cancel_seconds else Phase.stopped
+
+    def executed(self, now: float) -> int:
+        """How many items are executed by then."""
+        if self.work is None or self.plan.rejected:
+            return 0
+        if self.cancelled_at is not None:
+            now = min(now, self.cancelled_at)
+        return int(self.plan.share(now) * self.work.total)
+
+    def ended_at(self) -> float:
+        """When a batch that is over ended."""
+        if self.cancelled_at is not None:
+            return self.cancelled_at + self.cancel_seconds
+        if self.plan.rejected:
+            return self.plan.starts
+        stuck = self.plan.stalls < 1 or self.plan.ready > self.plan.expires
+        return self.plan.expires if stuck else self.plan.ready
+
+    def tally(self, now: float) -> Tally:
+        """Counts and tokens so far, as far as the worker has come."""
+        if self.work is None:
+            return Tally(0, 0, 0, 0)
+        count = self.executed(now)
+        self.work.wait(count, _PATIENCE_S)
+        return self.work.tally(min(count, self.work.reached))
+
+    def charges(self, now: float) -> Iterable[Charge]:
+        """Everything billed so far."""
+        if self.work is None:
+            return
+        count = self.executed(now)
+        self.work.wait(count, None)
+        for custom_id, prompt_hash, spent, produced in self.work.charges(count):
+            yield Charge(self.provider, self.id, self.label, custom_id, prompt_hash, spent, produced)
+
+    def hidden(self, now: float) -> bool:
+        """Whether listings do not show it yet."""
+        return any(fault.action == "list_lag" and now < self.plan.created + fault.seconds for fault in self.faults)
+
+    def has(self, action: str) -> bool:
+        return any(fault.action == action for fault in self.faults)
+
+
+Close = Callable[[Batch, Iterator[bytes]], None]
+
+
+def settle(world: World, batch: Batch, now: float, close: Close) -> bool:
+    """Whether the batch is over and its results are final; makes them final when it is time.
+
+    `close` writes what the provider puts in place of the items that were never executed, given their input lines.
+    """
+    with batch.lock:
+        if not batch.closed and batch.phase(now).over:
+            batch.closed = batch.work is None or _close(world, batch, close)
+        return batch.closed
+
+
+def _close(world: World, batch: Batch, close: Close) -> bool:
+    work = batch.work
+    if work is None:
+        return True
+    count = batch.executed(batch.ended_at())
+    if not work.wait(count, _PATIENCE_S):
+        return False
+    if count < work.total:
+        work.stop()
+        work.keep(count)
+        for prompt in work.unstruck(count):
+            world.dice.forget(prompt)
+    close(batch, work.rest(count))
+    return True
+
+
+def common_prefix(ids: Collection[str]) -> str:
+    """What all of them begin with."""
+    if not ids:
+        return ""
+    first, last = min(ids), max(ids)
+    same = (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(same, len(first))]
+
+
+def shuffled(world: World, batch_id: str, total: int) -> "array[int]":
+    """The order in which the items of a batch are executed and come out."""
+    order = array("I", range(total))
+    if world.settings.shuffled:
+        random.Random(f"{world.settings.seed} {batch_id}").shuffle(order)  # noqa: S311 -- repeatable on purpose
+    return order

@@ -1,0 +1,143 @@
+"""The emulator as one object: start it, move its clock, order faults, read who was billed for what."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from providers.emulator import control
+from providers.emulator.anthropic import Anthropic
+from providers.emulator.batches import Batch
+from providers.emulator.faults import Fault, FaultBook
+from providers.emulator.openai import OpenAI
+from providers.emulator.server import RequestRecord, Server, Service, Site
+from providers.emulator.wire import Route
+from providers.emulator.world import Charge, Clock, Dice, Settings, World, moment
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One accepted batch, as the provider sees it."""
+
+    provider: str
+    id: str
+    label: Mapping[str, str]  # OpenAI's metadata; empty at Anthropic, which keeps none
+    created_at: datetime
+    status: str  # in the provider's own words
+    requests: int
+    custom_id_prefix: str  # what all its custom ids begin with
+
+
+@dataclass(kw_only=True, eq=False)
+class Emulator(Settings):
+    """OpenAI and Anthropic on 127.0.0.1, from `start_serving` to `stop`, or inside `with`.
+
+    port: 0 takes a free one. state_dir: where uploads, results and charges are kept; by default a temporary directory,
+    removed at the end.
+    """
+
+    faults: Sequence[Fault] = ()
+    port: int = 0
+    state_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        self._book = FaultBook(self.faults)
+        self._server: Server | None = None
+
+    def __enter__(self) -> Self:
+        self.serve()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def serve(self) -> None:
+        """Start answering."""
+        folder = Path(tempfile.mkdtemp(prefix="emulator-")) if self.state_dir is None else Path(self.state_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        worker = ThreadPoolExecutor(1, thread_name_prefix="emulator-worker")
+        clock = Clock(self.start, self.speed)
+        self._world = World(clock, Dice(self.seed, self.rates), self, folder, worker)
+        self._providers: list[OpenAI | Anthropic] = [OpenAI(self._world), Anthropic(self._world)]
+        services: list[tuple[Service, list[Route]]] = [(one, one.routes()) for one in self._providers]
+        self._site = Site(self._world, self._book, services, control.routes(self))
+        self._server = Server(self.port, self._site)
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop answering, let go of every connection, remove what is temporary. Charges stay readable."""
+        if self._server is None:
+            return
+        self._server.stop()
+        self._server = None
+        for provider in self._providers:
+            for batch in provider.batches():
+                if batch.work is not None:
+                    batch.work.stop()
+        self._world.worker.shutdown(cancel_futures=True)
+        if self.state_dir is None:
+            shutil.rmtree(self._world.folder)
+
+    @property
+    def url(self) -> str:
+        """Anthropic's base URL; OpenAI's is this plus /v1."""
+        if self._server is None:
+            raise RuntimeError("the emulator is not serving")
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def now(self) -> datetime:
+        """The virtual clock."""
+        return moment(self._world.clock.now())
+
+    def advance(self, seconds: float) -> None:
+        """Move the virtual clock forward."""
+        self._world.clock.advance(seconds)
+
+    @property
+    def charges(self) -> list[Charge]:
+        """One for every request that was billed: those executed and answered, in the order of batches."""
+        return list(self.iter_charges())
+
+    def iter_charges(self) -> Iterator[Charge]:
+        """As `charges`, one at a time, for books too long for memory."""
+        now = self._world.clock.now()
+        for provider in self._providers:
+            for batch in provider.batches():
+                yield from batch.charges(now)
+        yield from self._world.direct_charges()
+
+    @property
+    def batches(self) -> list[BatchRecord]:
+        """Every accepted batch, oldest first."""
+        records = [_record(provider, batch) for provider in self._providers for batch in provider.batches()]
+        return sorted(records, key=lambda record: record.created_at)
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """The newest hundred thousand HTTP requests, in order of arrival."""
+        return list(self._site.log)
+
+    def add_fault(self, fault: Fault) -> None:
+        """Order a fault; its calls are counted from now on."""
+        self._book.add(fault)
+
+    def clear_faults(self) -> None:
+        """Take back every fault, except what has already happened to batches."""
+        self._book.clear()
+
+
+def _record(provider: OpenAI | Anthropic, batch: Batch) -> BatchRecord:
+    return BatchRecord(
+        provider=batch.provider,
+        id=batch.id,
+        label=batch.label,
+        created_at=moment(batch.plan.created),
+        status=provider.word(batch),
+        requests=batch.sheet.total,
+        custom_id_prefix=batch.sheet.prefix,
+    )

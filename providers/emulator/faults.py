@@ -1,0 +1,123 @@
+"""Faults to order: what goes wrong, on which route, at which call, how often."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+# Faults of one HTTP exchange. The first that fits a call decides what happens on the wire.
+WIRE = frozenset(
+    {
+        "accept_then_timeout",  # do the work, hold the socket open without an answer (at most `seconds`, real time)
+        "accept_then_drop",  # do the work, close the connection without an answer
+        "drop_before",  # reset the connection; nothing is done
+        "status",  # answer `status`; with `work=True` after doing the work
+        "not_found",  # 404 in the provider's words for an id that lives
+        "cut",  # send only `after` bytes of the body, framed by `framing`, ending `at` a byte, mid-line or a line end
+    }
+)
+# Faults of what a reply says; all that fit a call apply.
+REPLY = frozenset(
+    {
+        "stale",  # answer as of `seconds` virtual seconds ago
+        "unknown_status",  # the batch's status word becomes `word`
+        "unknown_fields",  # members nobody has heard of, in documents and in result lines
+        "wrong_counts",  # the batch's counts disagree with its files by `count`
+        "missing_lines",  # the result file lacks `count` lines
+        "duplicate_lines",  # `count` lines come twice
+        "stranger_lines",  # `count` lines with ids nobody sent
+    }
+)
+# Faults of a whole batch, decided by the call that creates it; all that fit apply.
+BATCH = frozenset(
+    {
+        "expire",  # stops at `fraction` and expires after the provider's window
+        "reject",  # fails validation with `code`; with `at_create=True` the create itself answers `status`
+        "all_fail",  # every item ends in an error
+        "long_finalizing",  # all items are done, the result files come `seconds` later
+        "slow",  # takes `seconds` longer
+        "list_lag",  # stays out of listings for `seconds`
+        "cancelled_absent",  # items not executed before a cancel are in no file at all
+        "empty_error_file_id",  # `error_file_id` is "" rather than null when nothing failed
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault. `route` is "METHOD /path", where * stands for anything; see the tables above for the actions.
+
+    It hits `times` matching calls in a row (0: for ever), beginning with the `nth` (from 1), counted since it was
+    added. `retry_after` is "7" (seconds), "ms:1500", "date:60" (an HTTP date so many seconds ahead).
+    """
+
+    action: str
+    route: str = "* *"
+    nth: int = 1
+    times: int = 1
+    status: int = 500
+    work: bool = False
+    code: str = ""
+    kind: str = ""  # the error's type in the provider's words; by default the one that goes with the status
+    message: str = ""
+    retry_after: str = ""
+    body: str | None = None  # instead of the provider's JSON, e.g. a proxy's HTML page
+    seconds: float = 30.0
+    after: int = 0
+    framing: str = "chunked"
+    at: str = "byte"
+    count: int = 1
+    word: str = "pre_schedule"
+    fraction: float = 0.5
+    at_create: bool = False
+
+    def __post_init__(self) -> None:
+        if self.action not in WIRE | REPLY | BATCH:
+            raise ValueError(f"no such fault: {self.action}")
+        if self.framing not in {"chunked", "length", "close"} or self.at not in {"byte", "line", "mid"}:
+            raise ValueError("a cut is framed by chunked, length or close and ends at a byte, a line or mid")
+        if self.nth < 1 or self.times < 0:
+            raise ValueError("nth counts from 1; times is 0 (for ever) or more")
+
+    def fits(self, method: str, path: str) -> bool:
+        wanted_method, _, wanted_path = self.route.partition(" ")
+        return wanted_method in {"*", method} and fnmatchcase(path, wanted_path)
+
+    def hits(self, call: int) -> bool:
+        """Whether it strikes the `call`-th matching call, counting from 1."""
+        return call >= self.nth and (self.times == 0 or call < self.nth + self.times)
+
+
+class FaultBook:
+    """The faults in force and how many matching calls each has seen."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._lock = threading.Lock()
+        self._seen: list[list[int]] = []
+        self._faults: list[Fault] = []
+        for fault in faults:
+            self.add(fault)
+
+    def add(self, fault: Fault) -> None:
+        with self._lock:
+            self._faults.append(fault)
+            self._seen.append([0])
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+            self._seen.clear()
+
+    def strike(self, method: str, path: str) -> list[Fault]:
+        """The faults that hit this call, in the order they were added; counts the call."""
+        with self._lock:
+            return [
+                fault for fault, seen in zip(self._faults, self._seen, strict=True) if _count(fault, seen, method, path)
+            ]
+
+
+def _count(fault: Fault, seen: list[int], method: str, path: str) -> bool:
+    if not fault.fits(method, path):
+        return False
+    seen[0] += 1
+    return fault.hits(seen[0])

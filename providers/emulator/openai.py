@@ -1,0 +1,375 @@
+"""The emulated OpenAI: batches and the synchronous endpoints, as PROVIDERS §1 and §10 describe them."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from providers.emulator import openai_replies as replies
+from providers.emulator.batches import Batch, Phase, Sheet, plan, settle, shuffled
+from providers.emulator.faults import Fault
+from providers.emulator.openai_files import RETENTION_S, Files, StoredFile, problem
+from providers.emulator.openai_lines import Scan, complaint, executed, unexecuted
+from providers.emulator.openai_models import Models, resolved
+from providers.emulator.wire import Call, Reply, Route
+from providers.emulator.work import Work
+from providers.emulator.world import Charge, Fate, World, read_json
+
+_ENDPOINTS = (
+    "/v1/responses",
+    "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v1/completions",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/videos",
+)
+_WORDS = {
+    Phase.validating: "validating",
+    Phase.rejected: "failed",
+    Phase.running: "in_progress",
+    Phase.finalizing: "finalizing",
+    Phase.completed: "completed",
+    Phase.stopping: "cancelling",
+    Phase.stopped: "cancelled",
+    Phase.expired: "expired",
+}
+
+
+@dataclass(slots=True)
+class _Extra:
+    """What only an OpenAI batch has."""
+
+    endpoint: str
+    input_file_id: str
+    metadata: Mapping[str, str] | None
+    errors: list[dict[str, Any]]
+    kept_s: float
+    output: StoredFile | None = None
+    error: StoredFile | None = None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A create that passed the synchronous checks."""
+
+    endpoint: str
+    input_file_id: str
+    metadata: Mapping[str, str] | None
+    kept_s: float
+
+
+class OpenAI:
+    """One organisation at OpenAI."""
+
+    name = "openai"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._files = Files(world)
+        self._models = Models(world)
+        self._batches: dict[str, Batch] = {}
+        self._extras: dict[str, _Extra] = {}
+        self._created: list[float] = []
+
+    def routes(self) -> list[Route]:
+        direct = [Route("POST", path, partial(self._direct, path)) for path in self._models.endpoints]
+        return [
+            *self._files.routes(),
+            Route("POST", "/v1/batches", self._create),
+            Route("GET", "/v1/batches", self._list),
+            Route("GET", "/v1/batches/{}", self._retrieve),
+            Route("POST", "/v1/batches/{}/cancel", self._cancel),
+            Route("GET", "/v1/models", self._list_models),
+            *direct,
+        ]
+
+    def batches(self) -> list[Batch]:
+        """Every accepted batch, oldest first."""
+        with self._world.lock:
+            return list(self._batches.values())
+
+    def word(self, batch: Batch) -> str:
+        """The batch's status now, in OpenAI's words."""
+        return _WORDS[self._phase(batch, self._world.clock.now())]
+
+    def check(self, call: Call) -> Reply | None:
+        """The refusal of a call without a key."""
+        if call.headers.get("authorization", "").removeprefix("Bearer ").strip():
+            return None
+        text = "You didn't provide an API key. You need to provide your API key in an Authorization header."
+        return Reply(401, replies.error(text))
+
+    def sorry(self, status: int, fault: Fault) -> Reply:
+        """An ordered error, in OpenAI's words."""
+        kinds = {404: "invalid_request_error", 429: "requests"}
+        kind = fault.kind or kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        code = fault.code or ("rate_limit_exceeded" if status == 429 else None)
+        return Reply(status, replies.error(fault.message or f"Ordered error {status}.", kind=kind, code=code))
+
+    def not_found(self, call: Call) -> Reply:
+        """A 404 for the object a path names."""
+        wanted = call.path.split("/")[3] if call.path.count("/") > 2 else call.path
+        return Reply(404, replies.error(f"No batch found with id '{wanted}'."))
+
+    def headers(self) -> dict[str, str]:
+        """What every reply carries (PROVIDERS §1.4)."""
+        return {
+            "x-request-id": f"req_{self._world.new_id()}",
+            "openai-processing-ms": "42",
+            "openai-version": "2020-10-01",
+            "openai-organization": "org-emulator",
+        }
+
+    def _create(self, call: Call) -> Reply:
+        asked = _validated(read_json(call.body.read()))
+        now = self._world.clock.now()
+        with self._world.lock:
+            self._limit_rate(now)
+        faults = tuple(call.faults)
+        sheet, errors = self._scanned(asked)
+        with self._world.lock:
+            overflow = self._overflow(sheet, now)
+            errors = errors or _ordered_rejection(faults, sheet) or overflow
+            if overflow and self._world.settings.refuse_at_create:
+                raise problem(400, overflow[0]["message"], code="token_limit_exceeded")
+            batch = self._accept(asked, sheet, errors, faults)
+        return Reply(document=self._document(batch, now))
+
+    def _limit_rate(self, now: float) -> None:
+        recent = len(self._created) - bisect_left(self._created, now - 3_600)
+        if recent >= self._world.settings.batches_per_hour:
+            text = (
+                f"Rate limit reached: at most {self._world.settings.batches_per_hour} batches may be created per hour."
+            )
+            raise problem(429, text, kind="requests", code="rate_limit_exceeded")
+
+    def _scanned(self, asked: _Asked) -> tuple[Sheet, list[dict[str, Any]]]:
+        stored = self._files.find(asked.input_file_id)
+        if stored is None or stored.purpose != "batch":
+            text = f"Cannot find file {asked.input_file_id}, or organization org-emulator does not have access to it."
+            return Sheet.empty(), [complaint("invalid_request", text, param="file_id")]
+        scan = Scan(stored.path, asked.endpoint)
+        return scan.sheet, scan.complaints
+
+    def _overflow(self, sheet: Sheet, now: float) -> list[dict[str, Any]]:
+        """The complaint when the batch does not fit the queue (PROVIDERS §1.2)."""
+        limit = self._world.settings.enqueued_token_limit
+        if limit is None:
+            return []
+        live = [one for one in self._batches.values() if one.sheet.model == sheet.model and not one.plan.rejected]
+        queued = sum(one.sheet.tokens for one in live if not one.phase(now).over)
+        return [_token_limit(sheet.model, limit)] if queued + sheet.tokens > limit else []
+
+    def _accept(self, asked: _Asked, sheet: Sheet, errors: list[dict[str, Any]], faults: tuple[Fault, ...]) -> Batch:
+        world = self._world
+        now = world.clock.now()
+        batch_id = f"batch_{world.new_id()}"
+        timing = plan(now, world.settings.batch_seconds, faults, rejected=bool(errors))
+        label = dict(asked.metadata or {})
+        batch = Batch(self.name, batch_id, timing, sheet, label, faults, world.settings.cancel_seconds)
+        if not errors:
+            forced = Fate.permanent if batch.has("all_fail") else None
+            execute = partial(executed, self._models, asked.endpoint, batch_id, forced)
+            batch.work = Work(
+                sheet.source, sheet.offsets, shuffled(world, batch_id, sheet.total), execute, world.folder / batch_id
+            )
+            world.worker.submit(batch.work.run)
+        self._extras[batch_id] = _Extra(asked.endpoint, asked.input_file_id, asked.metadata, errors, asked.kept_s)
+        self._batches[batch_id] = batch
+        self._created.append(now)
+        return batch
+
+    def _retrieve(self, call: Call) -> Reply:
+        return Reply(document=self._document(self._found(call.args[0]), self._world.clock.now() - call.behind_s))
+
+    def _list(self, call: Call) -> Reply:
+        now = self._world.clock.now() - call.behind_s
+        limit = _page_size(call.query.get("limit", "20"))
+        shown = [one for one in reversed(self.batches()) if not one.hidden(now) and one.plan.created <= now]
+        ids = [one.id for one in shown]
+        after = call.query.get("after")
+        if after is not None and after not in ids:
+            raise problem(404, f"No batch found with id '{after}'.", param="after")
+        start = ids.index(after) + 1 if after is not None else 0
+        page = [self._document(one, now) for one in shown[start : start + limit]]
+        ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+        return Reply(document={"object": "list", "data": page, **ends, "has_more": start + limit < len(shown)})
+
+    def _cancel(self, call: Call) -> Reply:
+        batch = self._found(call.args[0])
+        with batch.lock:
+            now = self._world.clock.now()
+            phase = self._phase(batch, now)
+            if phase in {Phase.completed, Phase.rejected, Phase.expired}:
+                raise problem(409, f"Cannot cancel a batch with status '{_WORDS[phase]}'.")
+            if batch.cancelled_at is None:
+                batch.cancelled_at = now
+        return Reply(document=self._document(batch, now))
+
+    def _direct(self, endpoint: str, call: Call) -> Reply:
+        served = self._models.serve(endpoint, call.body.read())
+        if served.status == 200:
+            prompt, spent, produced = served.digest.hex(), served.input_tokens, served.output_tokens
+            self._world.charge(Charge(self.name, "", {}, "", prompt, spent, produced))
+        return Reply(served.status, served.document)
+
+    def _list_models(self, _call: Call) -> Reply:
+        data = [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "openai"} for name in _MODELS]
+        return Reply(document={"object": "list", "data": data})
+
+    def _found(self, batch_id: str) -> Batch:
+        batch = self._batches.get(batch_id)
+        if batch is None:
+            raise problem(404, f"No batch found with id '{batch_id}'.")
+        return batch
+
+    def _phase(self, batch: Batch, now: float) -> Phase:
+        """The phase shown; a batch whose results are still in the making is not over."""
+        settled = settle(self._world, batch, self._world.clock.now(), self._close)
+        phase = batch.phase(now)
+        if phase.over and not settled:
+            return Phase.stopping if phase is Phase.stopped else Phase.finalizing
+        return phase
+
+    def _close(self, batch: Batch, rest: Iterator[bytes]) -> None:
+        """Make the result files; items that never ran go to the error file (PROVIDERS §1.3)."""
+        work, extra = batch.work, self._extras[batch.id]
+        if work is None:
+            return
+        ended = batch.ended_at()
+        code = "batch_expired" if batch.phase(ended) is Phase.expired else "batch_cancelled"
+        if not (code == "batch_cancelled" and batch.has("cancelled_absent")):
+            with work.errors.open("ab") as file:
+                file.writelines(unexecuted(batch.id, code, line) for line in rest)
+        for kind, path in (("output", work.output), ("error", work.errors)):
+            if path.stat().st_size:
+                name = f"{batch.id}_{kind}.jsonl"
+                setattr(extra, kind, self._files.put(path, name, "batch_output", ended, extra.kept_s))
+
+    def _document(self, batch: Batch, now: float) -> dict[str, Any]:
+        phase = self._phase(batch, now)
+        extra = self._extras[batch.id]
+        over = phase in {Phase.completed, Phase.stopped, Phase.expired}
+        tally = batch.tally(now)
+        started = phase not in {Phase.validating, Phase.rejected} and now >= batch.plan.starts
+        missing = "" if batch.has("empty_error_file_id") else None
+        return {
+            "id": batch.id,
+            "object": "batch",
+            "endpoint": extra.endpoint,
+            "model": resolved(batch.sheet.model) or None,
+            "errors": {"object": "list", "data": extra.errors} if phase is Phase.rejected else None,
+            "input_file_id": extra.input_file_id,
+            "completion_window": "24h",
+            "status": _WORDS[phase],
+            "output_file_id": extra.output.id if over and extra.output else None,
+            "error_file_id": extra.error.id if over and extra.error else missing,
+            **_times(batch, phase, now),
+            "request_counts": {
+                "total": batch.sheet.total if started else 0,
+                "completed": tally.succeeded,
+                "failed": tally.failed,
+            },
+            "usage": {
+                "input_tokens": tally.input_tokens,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": tally.output_tokens,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": tally.input_tokens + tally.output_tokens,
+            },
+            "metadata": extra.metadata,
+        }
+
+
+_MODELS = ("gpt-4o-mini", "gpt-4.1-mini", "gpt-4.1", "gpt-5-nano", "gpt-5-mini", "gpt-5")
+
+
+def _times(batch: Batch, phase: Phase, now: float) -> dict[str, int | None]:
+    """The nine timestamps: unix seconds, null until reached."""
+    timing, cancelled = batch.plan, batch.cancelled_at
+    until = now if cancelled is None else min(now, cancelled)
+    ran = not timing.rejected and until >= timing.starts
+    done = ran and timing.stalls >= 1 and until >= timing.executed and timing.executed <= timing.expires
+    ended = int(batch.ended_at())
+    return {
+        "created_at": int(timing.created),
+        "in_progress_at": int(timing.starts) if ran else None,
+        "expires_at": int(timing.expires),
+        "finalizing_at": int(timing.executed) if done else None,
+        "completed_at": ended if phase is Phase.completed else None,
+        "failed_at": ended if phase is Phase.rejected else None,
+        "expired_at": ended if phase is Phase.expired else None,
+        "cancelling_at": int(cancelled) if phase in {Phase.stopping, Phase.stopped} and cancelled is not None else None,
+        "cancelled_at": ended if phase is Phase.stopped else None,
+    }
+
+
+def _validated(asked: Any) -> _Asked:
+    """The synchronous checks of a create (PROVIDERS §1.3)."""
+    if not isinstance(asked, dict):
+        raise problem(400, "We could not parse the JSON body of your request.")
+    for name in ("input_file_id", "endpoint", "completion_window"):
+        if not isinstance(asked.get(name), str):
+            raise problem(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+    if asked["endpoint"] not in _ENDPOINTS:
+        listed = ", ".join(f"'{one}'" for one in _ENDPOINTS)
+        text = f"Invalid value: '{asked['endpoint']}'. Supported values are: {listed}."
+        raise problem(400, text, param="endpoint", code="invalid_value")
+    if asked["completion_window"] != "24h":
+        text = f"Invalid value: '{asked['completion_window']}'. Value must be '24h' for 'completion_window'."
+        raise problem(400, text, param="completion_window", code="invalid_value")
+    _check_metadata(asked.get("metadata"))
+    kept = asked.get("output_expires_after") or {"seconds": RETENTION_S}
+    if not 3_600 <= kept.get("seconds", 0) <= RETENTION_S:
+        raise problem(400, "Invalid value for 'output_expires_after.seconds'.", param="output_expires_after.seconds")
+    return _Asked(asked["endpoint"], asked["input_file_id"], asked.get("metadata"), float(kept["seconds"]))
+
+
+def _check_metadata(metadata: Any) -> None:
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict):
+        raise problem(400, "Invalid type for 'metadata': expected an object.", param="metadata", code="invalid_type")
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            text = f"Invalid type for 'metadata.{key}': expected a string."
+            raise problem(400, text, param=f"metadata.{key}", code="invalid_type")
+        if len(key) > 64 or len(value) > 512:
+            text = f"Invalid 'metadata.{key}': string too long. Keys have at most 64 characters, values at most 512."
+            raise problem(400, text, param=f"metadata.{key}", code="string_above_max_length")
+    if len(metadata) > 16:
+        text = "Invalid 'metadata': too many properties. Expected an object with at most 16 properties."
+        raise problem(400, text, param="metadata", code="object_above_max_properties")
+
+
+def _page_size(asked: str) -> int:
+    if not asked.isdigit() or not 1 <= int(asked) <= 100:
+        raise problem(400, f"Invalid 'limit': expected an integer from 1 to 100, got {asked!r}.", param="limit")
+    return int(asked)
+
+
+def _token_limit(model: str, limit: int) -> dict[str, Any]:
+    text = (
+        f"Enqueued token limit reached for {model} in organization org-emulator. Limit: {limit:,} enqueued tokens. "
+        "Please try again once some in_progress batches have been completed."
+    )
+    return complaint("token_limit_exceeded", text)
+
+
+def _ordered_rejection(faults: tuple[Fault, ...], sheet: Sheet) -> list[dict[str, Any]]:
+    """The complaint of a `reject` fault; with `at_create` the create itself is refused."""
+    for fault in faults:
+        if fault.action == "reject":
+            code = fault.code or "token_limit_exceeded"
+            entry = (
+                _token_limit(sheet.model, 2_000_000)
+                if code == "token_limit_exceeded"
+                else complaint(code, fault.message)
+            )
+            if fault.at_create:
+                raise problem(fault.status, entry["message"], code=code)
+            return [entry]
+    return []

@@ -1,0 +1,311 @@
+"""The HTTP server: connections, framing, the request log, and faults on the wire."""
+
+import gzip
+import select
+import socket
+import struct
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from providers.emulator.bodies import IncomingBody, UnknownCoding, beginning, distorted, mangled
+from providers.emulator.faults import BATCH, REPLY, WIRE, Fault, FaultBook
+from providers.emulator.wire import Call, Problem, Reply, Route
+from providers.emulator.world import World
+
+_LOGGED = 100_000  # requests kept in the log
+_SECRET = {"authorization", "x-api-key"}
+
+
+class Service(Protocol):
+    """A provider, as the server needs it."""
+
+    name: str
+
+    def routes(self) -> list[Route]: ...
+
+    def check(self, call: Call) -> Reply | None: ...
+
+    def sorry(self, status: int, fault: Fault) -> Reply: ...
+
+    def not_found(self, call: Call) -> Reply: ...
+
+    def headers(self) -> dict[str, str]: ...
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One HTTP request. `status` is None while it runs and when the connection was dropped; keys are masked."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    status: int | None = None
+    size: int = 0
+    at: float = 0.0
+
+
+@dataclass(slots=True)
+class Site:
+    """Everything the handlers share."""
+
+    world: World
+    faults: FaultBook
+    services: list[tuple[Service, list[Route]]]
+    control: list[Route]
+    log: deque[RequestRecord] = field(default_factory=lambda: deque(maxlen=_LOGGED))
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def find(self, call: Call) -> tuple[Service, Route | None, tuple[str, ...]]:
+        """Who serves the call. Paths that two providers share go by the version header."""
+        matches = [
+            (service, route, args)
+            for service, routes in self.services
+            for route in routes
+            if (args := route.match(call.method, call.path)) is not None
+        ]
+        anthropic = "anthropic-version" in call.headers or call.path.startswith("/v1/messages")
+        wanted = "anthropic" if anthropic else "openai"
+        for service, route, args in sorted(matches, key=lambda match: match[0].name != wanted):
+            return service, route, args
+        return next(service for service, _ in self.services if service.name == wanted), None, ()
+
+
+class Server(ThreadingHTTPServer):
+    """Threads, one per connection; all of them are let go at `stop`."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, site: Site) -> None:
+        self.site = site
+        self._open: set[socket.socket] = set()
+        self._resetting: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def start(self) -> None:
+        threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="emulator"
+        ).start()
+
+    def stop(self) -> None:
+        """Close every connection and the listening socket."""
+        self.site.stopping.set()
+        self.shutdown()
+        for connection in list(self._open):
+            _end(connection)
+        self.server_close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        if request in self._resetting:
+            self._resetting.discard(request)
+            request.close()
+        else:
+            super().shutdown_request(request)
+
+    def reset(self, connection: socket.socket) -> None:
+        """Make the connection's close a reset (RST)."""
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._resetting.add(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def _end(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 65_536
+    server: Server
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 -- the names http.server looks for
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- http.server's name
+        """The log is `Site.log`."""
+
+    def _serve(self) -> None:
+        parts = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        site = self.server.site
+        record = RequestRecord(self.command, parts.path, parts.query, _masked(headers), at=site.world.clock.now())
+        faults = [] if parts.path.startswith("/_emulator/") else site.faults.strike(self.command, parts.path)
+        wire = next((fault for fault in faults if fault.action in WIRE), None)
+        stale = max((fault.seconds for fault in faults if fault.action == "stale"), default=0.0)
+        body = IncomingBody(
+            self.rfile,
+            int(headers.get("content-length", 0)),
+            chunked=headers.get("transfer-encoding", "").lower() == "chunked",
+            coding=headers.get("content-encoding", "").lower(),
+        )
+        call = Call(
+            method=self.command,
+            path=parts.path,
+            query=dict(parse_qsl(parts.query)),
+            headers=headers,
+            body=body,
+            host=headers.get("host", f"127.0.0.1:{self.server.server_port}"),
+            faults=tuple(fault for fault in faults if fault.action in BATCH),
+            behind_s=stale,
+        )
+        site.log.append(record)
+        self._exchange(call, record, wire, [fault for fault in faults if fault.action in REPLY])
+        record.size = body.raw_size
+
+    def _exchange(self, call: Call, record: RequestRecord, wire: Fault | None, said: list[Fault]) -> None:
+        if wire is not None and wire.action == "drop_before":
+            self._drop()
+            return
+        reply = self._answer(call, wire)
+        call.body.drain()
+        if wire is not None and wire.action in {"accept_then_drop", "accept_then_timeout"}:
+            if wire.action == "accept_then_timeout":
+                self._hold(wire.seconds)
+            self._drop()
+            return
+        reply.document = distorted(reply.document, said)
+        if reply.chunks is not None:
+            reply.chunks = mangled(reply.chunks, said)
+        record.status = reply.status
+        if wire is not None and wire.action == "cut":
+            self._send_cut(reply, wire)
+        else:
+            self._send(reply)
+
+    def _answer(self, call: Call, wire: Fault | None) -> Reply:
+        """The reply, with the provider's headers; orders to fail are obeyed with or without doing the work."""
+        site = self.server.site
+        if call.path.startswith("/_emulator/"):
+            return _handled(site.control, call) or Reply(404, {"error": f"no such page: {call.path}"})
+        service, route, args = site.find(call)
+        call = _with_args(call, args)
+        failing = wire is not None and (wire.action == "not_found" or (wire.action == "status" and not wire.work))
+        reply = None if failing else service.check(call) or _run(route, call)
+        if wire is not None and wire.action == "not_found":
+            reply = service.not_found(call)
+        elif wire is not None and wire.action == "status":
+            reply = self._ordered(service, wire)
+        reply = reply or service.not_found(call)
+        reply.headers = {**service.headers(), **reply.headers}
+        return reply
+
+    def _ordered(self, service: Service, fault: Fault) -> Reply:
+        reply = service.sorry(fault.status, fault)
+        if fault.body is not None:
+            reply = Reply(fault.status, text=fault.body.encode(), headers={"content-type": "text/html"})
+        if fault.retry_after.startswith("ms:"):
+            reply.headers["retry-after-ms"] = fault.retry_after.removeprefix("ms:")
+        elif fault.retry_after.startswith("date:"):
+            when = self.server.site.world.clock.now() + float(fault.retry_after.removeprefix("date:"))
+            reply.headers["retry-after"] = formatdate(when, usegmt=True)
+        elif fault.retry_after:
+            reply.headers["retry-after"] = fault.retry_after
+        return reply
+
+    def _send(self, reply: Reply) -> None:
+        if reply.chunks is None:
+            body, headers = self._packed(reply)
+            self._head(reply, {**headers, "content-length": str(len(body))})
+            self.wfile.write(body)
+        else:
+            self._head(reply, {"transfer-encoding": "chunked"})
+            for chunk in reply.chunks:
+                if chunk:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
+
+    def _send_cut(self, reply: Reply, fault: Fault) -> None:
+        """Part of the body, then the end of the connection, as if the network had failed."""
+        whole = b"".join(reply.chunks) if reply.chunks is not None else reply.encoded()
+        part = beginning([whole], fault)
+        if fault.framing == "chunked":
+            self._head(reply, {"transfer-encoding": "chunked"})
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if part else b"")
+        elif fault.framing == "length":
+            self._head(reply, {"content-length": str(len(whole))})
+            self.wfile.write(part)
+        else:
+            self._head(reply, {"connection": "close"})
+            self.wfile.write(part)
+        self.wfile.flush()
+        self.close_connection = True
+
+    def _packed(self, reply: Reply) -> tuple[bytes, dict[str, str]]:
+        body = reply.encoded()
+        if "gzip" in self.headers.get("accept-encoding", "") and len(body) > 200:
+            return gzip.compress(body, 1), {"content-encoding": "gzip"}
+        return body, {}
+
+    def _head(self, reply: Reply, framing: Mapping[str, str]) -> None:
+        self.send_response_only(reply.status)
+        headers = {"content-type": "application/json", **reply.headers, **framing}
+        headers["date"] = formatdate(self.server.site.world.clock.now(), usegmt=True)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _drop(self) -> None:
+        self.server.reset(self.connection)
+        self.close_connection = True
+
+    def _hold(self, seconds: float) -> None:
+        """Say nothing until the client gives up, the time is over, or the server stops."""
+        waited = 0.0
+        while waited < seconds and not self.server.site.stopping.is_set():
+            readable, _, _ = select.select([self.connection], [], [], 0.05)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                return
+            waited += 0.05
+
+
+def _masked(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: "***" if name in _SECRET else value for name, value in headers.items()}
+
+
+def _with_args(call: Call, args: tuple[str, ...]) -> Call:
+    return Call(
+        call.method, call.path, call.query, call.headers, call.body, call.host, args, call.faults, call.behind_s
+    )
+
+
+def _handled(routes: Iterable[Route], call: Call) -> Reply | None:
+    for route in routes:
+        args = route.match(call.method, call.path)
+        if args is not None:
+            return _run(route, _with_args(call, args))
+    return None
+
+
+def _run(route: Route | None, call: Call) -> Reply | None:
+    if route is None:
+        return None
+    try:
+        return route.handler(call)
+    except Problem as problem:
+        return problem.reply
+    except UnknownCoding:
+        return Reply(400, {"error": {"type": "invalid_request_error", "message": "unknown content-encoding"}})

@@ -1,0 +1,81 @@
+"""What the emulated model says to one prompt: an answer, a refusal, a broken or a truncated one."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from providers.emulator.answers import Draw, Make, plain
+from providers.emulator.world import Fate
+
+ABSENT = Raw(b"")
+REFUSAL = "I'm sorry, but I can't help with that request."
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """The model's words. `cut`: the output limit ended them; `refused`: it declined."""
+
+    text: str
+    tokens: int
+    cut: bool = False
+    refused: bool = False
+
+
+def given(part: Raw) -> bytes:
+    """The JSON of an optional member; empty when it is absent or null."""
+    text = bytes(part)
+    return b"" if text == b"null" else text
+
+
+def digest_of(parts: list[bytes]) -> bytes:
+    """The identity of a prompt: its text parts, in order."""
+    digest = sha256()
+    for part in parts:
+        digest.update(part)
+        digest.update(b"\x00")
+    return digest.digest()[:16]
+
+
+def tokens_of(parts: list[bytes]) -> int:
+    """About four bytes a token, and a few for each message's frame."""
+    return sum(map(len, parts)) // 4 + 4 * len(parts) + 3
+
+
+def speak(make: Make | None, digest: bytes, fate: Fate, limit: int) -> Spoken:
+    """The answer to the prompt with this digest; longer than `limit` tokens (0: no limit) it is cut."""
+    if fate is Fate.refused:
+        return Spoken(REFUSAL, tokens_in(REFUSAL), refused=True)
+    draw = Draw(digest)
+    if make is None:
+        text = plain(draw)
+    else:
+        answer = make(draw)
+        text = _spoilt(answer, digest) if fate is Fate.invalid else msgspec.json.encode(answer).decode()
+    tokens = tokens_in(text)
+    if fate is Fate.truncated and limit and tokens > 1:
+        return Spoken(text[: max(len(text) * (3 + digest[3] % 6) // 10, 1)], limit, cut=True)
+    if limit and tokens > limit:
+        return Spoken(text[: limit * 4], limit, cut=True)
+    return Spoken(text, tokens)
+
+
+def tokens_in(text: str) -> int:
+    """Of an answer."""
+    return len(text) // 4 + 1
+
+
+def _spoilt(answer: Any, digest: bytes) -> str:
+    """An answer that does not fit its schema, in one of the ways models have."""
+    text = msgspec.json.encode(answer).decode()
+    way = digest[5] % 4
+    if way == 0 or not isinstance(answer, dict) or not answer:
+        return "Here is the analysis you asked for:\n" + text
+    name = list(answer)[digest[6] % len(answer)]
+    if way == 1:
+        return msgspec.json.encode({key: value for key, value in answer.items() if key != name}).decode()
+    if way == 2:
+        return msgspec.json.encode({**answer, name: {"unexpected": "object"}}).decode()
+    return text[:-1]
