@@ -1,1 +1,62 @@
-"""LLM providers' batch endpoints behind one contract; the only package that imports an LLM SDK."""
+"""LLM providers' batch endpoints behind one contract; the only package that imports an LLM SDK.
+
+load_format("openai", "responses")   the pure half: no SDK, no key, no network
+connect("openai")                    the half that talks, for the account that the environment names
+served_by("openai")                  the host that would answer: part of what an answer depends on
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from providers import anthropic, openai
+from providers.contract import Format, Provider
+
+__all__ = ["NAMES", "connect", "load_format", "served_by"]
+
+TIMEOUT_S = 600.0  # of one wait on the network; a purchase may take its time
+
+
+class _Module(Protocol):
+    """What a provider's module offers."""
+
+    def address(self) -> str: ...
+
+    def load_format(self, endpoint: str | None = None) -> Format: ...
+
+    def connect(self, endpoint: str | None, sleep: Callable[[float], None], timeout_s: float) -> Provider: ...
+
+
+_MODULES: dict[str, _Module] = {"openai": openai, "anthropic": anthropic}
+NAMES = tuple(_MODULES)
+
+
+def load_format(name: str, endpoint: str | None = None) -> Format:
+    """The pure half of a provider. Raises ValueError for a name or endpoint that does not exist."""
+    return _module(name).load_format(endpoint)
+
+
+def connect(
+    name: str,
+    endpoint: str | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    timeout_s: float = TIMEOUT_S,
+) -> Provider:
+    """The whole provider, for the account that the SDK's own environment variables name.
+
+    `sleep` is used between the tries of one read. Raises ValueError as `load_format` does, Unavailable without a key.
+    """
+    return _module(name).connect(endpoint, sleep, timeout_s)
+
+
+def served_by(name: str) -> str:
+    """The host of the effective base URL, without port: "api.openai.com", or an emulator's "127.0.0.1"."""
+    return urlsplit(_module(name).address()).hostname or ""
+
+
+def _module(name: str) -> _Module:
+    if name not in _MODULES:
+        raise ValueError(f"There is no provider {name!r}: choose {' or '.join(NAMES)}.")
+    return _MODULES[name]

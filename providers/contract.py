@@ -200,7 +200,25 @@ class OutcomeUnknown(ProviderError):
 
 
 class Unavailable(ProviderError):
-    """A read failed or the provider cannot be reached; nothing changed, ask again later."""
+    """A read failed or the provider cannot be reached; nothing changed, ask again later.
+
+    `kind`: "later" (network, rate limit, overload: ask again after `retry_after_s`), "blocked" (account, key or
+    address: a person must act), "absent" (the provider says it does not know the id, which is no proof: PROVIDERS §2.9;
+    believe it once it has said nothing else for longer than `Limits.grace_s`).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: Literal["later", "blocked", "absent"] = "later",
+        code: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.code = code
+        self.retry_after_s = retry_after_s
 
 
 class Gone(ProviderError):
@@ -217,11 +235,15 @@ class Format(Protocol):
     limits: Limits
 
     def encode(self, template: RequestTemplate, prompt: Prompt) -> bytes:
-        """The request body as JSON, without custom_id; equal arguments give equal bytes."""
+        """The request body as JSON, without custom_id; equal arguments give equal bytes.
+
+        Raises ValueError for a result schema the provider cannot enforce, for `extra` members that would replace the
+        prompt, and for text that is not Unicode (lone surrogates).
+        """
         ...
 
     def line(self, custom_id: str, body: bytes) -> bytes:
-        """One line of the shard, newline included."""
+        """One line of the shard, newline included. Raises ValueError for a custom_id no provider takes."""
         ...
 
     def body(self, line: bytes) -> bytes:
@@ -240,10 +262,14 @@ class Format(Protocol):
 class Provider(Protocol):
     """The half that talks. Only `create` and `cancel` change anything at the provider that costs or saves money."""
 
-    format: Format
+    @property
+    def format(self) -> Format: ...
 
     def stage(self, shard: ShardFile) -> str:
-        """Make the shard's bytes available to `create` (upload); repeatable, buys nothing. Returns a handle, or ""."""
+        """Make the shard's bytes available to `create` (upload); repeatable, buys nothing. Returns a handle, or "".
+
+        Raises Unavailable.
+        """
         ...
 
     def create(self, shard: ShardFile, staged: str, tag: Tag) -> str:
@@ -251,7 +277,10 @@ class Provider(Protocol):
         ...
 
     def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:
-        """Batches that `create` with this tag may have made at or after `since`. Raises Unavailable."""
+        """Batches that `create` with this tag may have made at or after `since`, newest first. Raises Unavailable.
+
+        Where `certain` is false the caller drops those it knows to be other shards' batches.
+        """
         ...
 
     def status(self, ref: str) -> Status:
