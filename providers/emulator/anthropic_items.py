@@ -91,20 +91,19 @@ class Models:
 
     def serve(self, params: bytes, version: str, tier: str, forced: Fate | None = None) -> Served:
         """Answer one request under an `anthropic-version`; `forced` overrules the dice."""
-        request_id = f"req_{self._world.new_id(24)}"
         try:
             asked = _read(params)
             _check(asked, version, tier)
             wanted = self._wanted(asked.output_config, asked.tools)
         except Objection as wrong:
-            return Served(wrong.status, error(wrong.status, str(wrong), request_id))
+            return Served(wrong.status, error(wrong.status, str(wrong), _request_id(digest_of([params]))))
         system = given(asked.system)
         parts = [system, *(part for one in asked.messages for part in (one.role.encode(), bytes(one.content)))]
         digest, spent = digest_of(parts), tokens_of(parts)
         fate = self._world.dice.fate(digest, asked.max_tokens) if forced is None else forced
         if fate in {Fate.permanent, Fate.transient}:
             status, text = _failure(fate, digest)
-            return Served(status, error(status, text, request_id), digest, struck=fate is Fate.transient)
+            return Served(status, error(status, text, _request_id(digest)), digest, struck=fate is Fate.transient)
         spoken = speak(wanted.make, digest, fate, asked.max_tokens)
         document = _message(_SNAPSHOTS.get(asked.model, asked.model), digest, wanted.tool, spoken, spent, tier)
         return Served(200, document, digest, spent, spoken.tokens)
@@ -159,6 +158,10 @@ def _worked_out(config: bytes, tools: bytes) -> _Wanted | str:
     if offered:
         return _Wanted(compiled(offered[0].get("input_schema", {"type": "object"})), offered[0].get("name", "tool"))
     return _Wanted()
+
+
+def _request_id(digest: bytes) -> str:
+    return f"req_{digest.hex()[:24]}"
 
 
 def _failure(fate: Fate, digest: bytes) -> tuple[int, str]:

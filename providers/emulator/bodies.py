@@ -126,7 +126,10 @@ def distorted(document: Any, faults: Iterable[Fault]) -> Any:
     """A JSON reply with unknown members, a status word nobody knows, or wrong counts, as ordered."""
     for fault in faults:
         if isinstance(document, dict) and fault.action in _DISTORTERS:
-            document = _DISTORTERS[fault.action](document, fault)
+            distort = _DISTORTERS[fault.action]
+            if isinstance(document.get("data"), list):
+                document = {**document, "data": [distort(one, fault) for one in document["data"]]}
+            document = distort(document, fault)
     return document
 
 

@@ -1,5 +1,6 @@
 """Faults to order: what goes wrong, on which route, at which call, how often."""
 
+import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,6 +42,18 @@ BATCH = frozenset(
         "empty_error_file_id",  # `error_file_id` is "" rather than null when nothing failed
     }
 )
+_CREATES = re.compile(r"POST /v1/(messages/)?batches")
+_STATUSES = re.compile(r"GET /v1/(messages/)?batches(/[^/]+)?")
+_DOWNLOADS = re.compile(r"GET /v1/(files/[^/]+/content|messages/batches/[^/]+/results)")
+_OBJECTS = re.compile(r"\w+ /v1/(files|batches|messages/batches)/.+")
+_ANY = re.compile(r".*")
+# The calls at which an action makes sense; others neither match nor count.
+_SENSE = {
+    **dict.fromkeys(BATCH, _CREATES),
+    **dict.fromkeys(("stale", "unknown_status", "wrong_counts"), _STATUSES),
+    **dict.fromkeys(("missing_lines", "duplicate_lines", "stranger_lines"), _DOWNLOADS),
+    "not_found": _OBJECTS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +61,9 @@ class Fault:
     """One fault. `route` is "METHOD /path", where * stands for anything; see the tables above for the actions.
 
     It hits `times` matching calls in a row (0: for ever), beginning with the `nth` (from 1), counted since it was
-    added. `retry_after` is "7" (seconds), "ms:1500", "date:60" (an HTTP date so many seconds ahead).
+    added. Only calls at which the action makes sense match: creates for faults of a batch, looks at a batch for its
+    status and counts, downloads for lines. `retry_after` is "7" (seconds), "ms:1500", or "date:60" (an HTTP date so
+    many seconds ahead).
     """
 
     action: str
@@ -81,7 +96,8 @@ class Fault:
 
     def fits(self, method: str, path: str) -> bool:
         wanted_method, _, wanted_path = self.route.partition(" ")
-        return wanted_method in {"*", method} and fnmatchcase(path, wanted_path)
+        sensible = _SENSE.get(self.action, _ANY).fullmatch(f"{method} {path}")
+        return sensible is not None and wanted_method in {"*", method} and fnmatchcase(path, wanted_path)
 
     def hits(self, call: int) -> bool:
         """Whether it strikes the `call`-th matching call, counting from 1."""
