@@ -3,7 +3,9 @@
 import re
 from array import array
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import msgspec
@@ -19,17 +21,6 @@ MAX_REQUESTS = 100_000  # PROVIDERS §2.2
 RETENTION_S = 29 * 86_400  # after the batch was created (PROVIDERS §2.2)
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
 
 
 class _Create(msgspec.Struct):
@@ -92,7 +83,6 @@ class Anthropic:
 
     def _error(self, status: int, message: str, *, kind: str = "", code: str = "") -> Reply:
         request_id = self._request_id()
-        kind = kind or _TYPES.get(status, "api_error")
         return Reply(
             status, items.error(status, message, request_id, kind=kind, code=code), headers={"request-id": request_id}
         )
@@ -117,9 +107,8 @@ class Anthropic:
 
     def _entries(self, call: Call) -> list[items.Item]:
         """The synchronous checks of a create (PROVIDERS §10)."""
-        body = self._body(call)
         try:
-            entries = msgspec.json.decode(body, type=_Create).requests
+            entries = msgspec.json.decode(self._body(call), type=_Create).requests
         except msgspec.DecodeError as wrong:
             raise self._problem(400, f"requests: {str(wrong).split(' - at ')[0]}") from None
         if not entries:
@@ -139,15 +128,18 @@ class Anthropic:
             seen.add(entry.custom_id)
         return entries
 
-    def _body(self, call: Call) -> bytes:
+    def _body(self, call: Call) -> mmap:
+        """The body, mapped from a file that has no name any more: it may be 256 MB."""
         limit = self._world.settings.body_bytes
-        parts, size = [], 0
-        for chunk in call.body.chunks():
-            size += len(chunk)
-            if size > limit:
-                raise self._problem(413, f"Request exceeds the maximum size of {limit} bytes")
-            parts.append(chunk)
-        return b"".join(parts)
+        with TemporaryFile(dir=self._world.folder) as file:
+            for chunk in call.body.chunks():
+                file.write(chunk)
+                if file.tell() > limit:
+                    raise self._problem(413, f"Request exceeds the maximum size of {limit} bytes")
+            file.flush()
+            if not file.tell():
+                raise self._problem(400, "The request body is empty.")
+            return mmap(file.fileno(), 0, access=ACCESS_READ)
 
     def _refuse_if_ordered(self, faults: tuple[Fault, ...]) -> None:
         for fault in faults:
@@ -183,7 +175,7 @@ class Anthropic:
     def _list(self, call: Call) -> Reply:
         now = self._world.clock.now() - call.behind_s
         limit = self._page_size(call.query.get("limit", "20"))
-        shown = [one for one in reversed(self.batches()) if not one.hidden(now) and one.plan.created <= now]
+        shown = [one for one in reversed(self.batches()) if one.listed(now)]
         page, more = self._page(shown, limit, call.query.get("after_id"), call.query.get("before_id"))
         data = [self._document(one, now, call) for one in page]
         ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
@@ -236,7 +228,7 @@ class Anthropic:
     def _direct(self, call: Call) -> Reply:
         served = self._models.serve(call.body.read(), call.headers["anthropic-version"], "standard")
         if served.status == 200:
-            prompt, spent, produced = served.digest.hex(), served.input_tokens, served.output_tokens
+            prompt, spent, produced = served.digest.hex(), served.spent.total, served.output_tokens
             self._world.charge(Charge(self.name, "", {}, "", prompt, spent, produced))
         return Reply(served.status, served.document)
 

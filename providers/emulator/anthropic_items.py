@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from providers.emulator.answers import Make, compiled
 from providers.emulator.schemas import anthropic_complaint
-from providers.emulator.spoken import ABSENT, Spoken, digest_of, given, speak, tokens_of
+from providers.emulator.spoken import ABSENT, Served, Spent, Spoken, digest_of, given, speak, tokens_of
 from providers.emulator.work import Done
 from providers.emulator.world import Fate, World
 
@@ -21,18 +21,17 @@ _SNAPSHOTS = {
 }
 MODELS = ("claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-6", "claude-sonnet-5", "claude-opus-5")
 NEW_VERSION = "2026-10-21"  # removes the sampling parameters (PROVIDERS §2.1)
-_TYPES = {400: "invalid_request_error", 404: "not_found_error", 500: "api_error", 529: "overloaded_error"}
-
-
-class Served(NamedTuple):
-    """One request as the endpoint answered it. Only a 200 is billed; `struck` marks a transient error."""
-
-    status: int
-    document: Any
-    digest: bytes = b""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    struck: bool = False
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 class _Message(msgspec.Struct):
@@ -40,7 +39,7 @@ class _Message(msgspec.Struct):
     content: Raw
 
 
-class _Params(msgspec.Struct):
+class _Params(msgspec.Struct, forbid_unknown_fields=True):
     model: str
     max_tokens: Annotated[int, Meta(ge=1)]
     messages: Annotated[list[_Message], Meta(min_length=1)]
@@ -52,6 +51,18 @@ class _Params(msgspec.Struct):
     tools: Raw = ABSENT
     stream: bool | UnsetType = UNSET
     speed: Raw = ABSENT
+    cache_control: Raw = ABSENT
+    container: Raw = ABSENT
+    context_management: Raw = ABSENT
+    diagnostics: Raw = ABSENT
+    inference_geo: Raw = ABSENT
+    mcp_servers: Raw = ABSENT
+    metadata: Raw = ABSENT
+    output_format: Raw = ABSENT
+    service_tier: Raw = ABSENT
+    stop_sequences: Raw = ABSENT
+    thinking: Raw = ABSENT
+    tool_choice: Raw = ABSENT
 
 
 class Item(msgspec.Struct):
@@ -76,7 +87,7 @@ class Objection(Exception):
 
 def error(status: int, message: str, request_id: str, *, kind: str = "", code: str = "") -> dict[str, Any]:
     """Anthropic's error object (PROVIDERS §2.5)."""
-    what: dict[str, Any] = {"type": kind or _TYPES.get(status, "api_error"), "message": message}
+    what: dict[str, Any] = {"type": kind or TYPES.get(status, "api_error"), "message": message}
     if code:
         what["details"] = {"error_code": code}
     return {"type": "error", "error": what, "request_id": request_id}
@@ -99,7 +110,8 @@ class Models:
             return Served(wrong.status, error(wrong.status, str(wrong), _request_id(digest_of([params]))))
         system = given(asked.system)
         parts = [system, *(part for one in asked.messages for part in (one.role.encode(), bytes(one.content)))]
-        digest, spent = digest_of(parts), tokens_of(parts)
+        digest = digest_of(parts)
+        spent = _spent(parts, digest)
         fate = self._world.dice.fate(digest, asked.max_tokens) if forced is None else forced
         if fate in {Fate.permanent, Fate.transient}:
             status, text = _failure(fate, digest)
@@ -127,6 +139,9 @@ def _read(params: bytes) -> _Params:
         missing = re.search(r"missing required field `(\w+)`", message)
         if missing:
             raise Objection(f"{missing[1]}: Field required") from None
+        unknown = re.search(r"unknown field `(\w+)`", message)
+        if unknown:
+            raise Objection(f"{unknown[1]}: Extra inputs are not permitted") from None
         place = re.search(r"at `\$\.?([^`]*)`", message)
         raise Objection(f"{place[1] if place else 'params'}: {message.split(' - at ')[0]}") from None
     except msgspec.DecodeError:
@@ -160,6 +175,15 @@ def _worked_out(config: bytes, tools: bytes) -> _Wanted | str:
     return _Wanted()
 
 
+def _spent(parts: list[bytes], digest: bytes) -> Spent:
+    """The input tokens; a system prompt marked for caching is mostly read, else written (PROVIDERS §2.6)."""
+    total = tokens_of(parts)
+    if b'"cache_control"' not in parts[0]:
+        return Spent(total)
+    shared = tokens_of(parts[:1])
+    return Spent(total, cached_tokens=shared) if digest[7] < 200 else Spent(total, written_tokens=shared)
+
+
 def _request_id(digest: bytes) -> str:
     return f"req_{digest.hex()[:24]}"
 
@@ -170,7 +194,7 @@ def _failure(fate: Fate, digest: bytes) -> tuple[int, str]:
     return (500, "Internal server error") if digest[4] % 2 else (529, "Overloaded")
 
 
-def _message(model: str, digest: bytes, tool: str, spoken: Spoken, spent: int, tier: str) -> dict[str, Any]:
+def _message(model: str, digest: bytes, tool: str, spoken: Spoken, spent: Spent, tier: str) -> dict[str, Any]:
     """A Message (PROVIDERS §2.4)."""
     content, reason = _content(digest, tool, spoken)
     refusal = {"type": "refusal", "category": None, "explanation": None}
@@ -184,10 +208,10 @@ def _message(model: str, digest: bytes, tool: str, spoken: Spoken, spent: int, t
         "stop_sequence": None,
         "stop_details": refusal if reason == "refusal" else None,
         "usage": {
-            "input_tokens": spent,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "input_tokens": spent.total - spent.cached_tokens - spent.written_tokens,
+            "cache_creation_input_tokens": spent.written_tokens,
+            "cache_read_input_tokens": spent.cached_tokens,
+            "cache_creation": {"ephemeral_5m_input_tokens": spent.written_tokens, "ephemeral_1h_input_tokens": 0},
             "output_tokens": spoken.tokens,
             "server_tool_use": None,
             "service_tier": tier,
@@ -228,7 +252,8 @@ def _executed(models: Models, version: str, forced: Fate | None, line: bytes) ->
         failed=not good,
         custom_id=item.custom_id,
         prompt_hash=answer.digest.hex(),
-        input_tokens=answer.input_tokens,
+        input_tokens=answer.spent.total,
+        cached_tokens=answer.spent.cached_tokens,
         output_tokens=answer.output_tokens,
         struck=answer.digest if answer.struck else b"",
     )

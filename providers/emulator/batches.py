@@ -146,7 +146,7 @@ class Batch:
     def tally(self, now: float) -> Tally:
         """Counts and tokens so far, as far as the worker has come."""
         if self.work is None:
-            return Tally(0, 0, 0, 0)
+            return Tally(0, 0)
         count = self.executed(now)
         self.work.wait(count, _PATIENCE_S)
         return self.work.tally(min(count, self.work.reached))
@@ -160,9 +160,10 @@ class Batch:
         for custom_id, prompt_hash, spent, produced in self.work.charges(count):
             yield Charge(self.provider, self.id, self.label, custom_id, prompt_hash, spent, produced)
 
-    def hidden(self, now: float) -> bool:
-        """Whether listings do not show it yet."""
-        return any(fault.action == "list_lag" and now < self.plan.created + fault.seconds for fault in self.faults)
+    def listed(self, now: float) -> bool:
+        """Whether listings show it."""
+        lag = max((fault.seconds for fault in self.faults if fault.action == "list_lag"), default=0.0)
+        return now >= self.plan.created + lag and not self.deleted
 
     def has(self, action: str) -> bool:
         return any(fault.action == action for fault in self.faults)

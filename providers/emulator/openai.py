@@ -11,7 +11,8 @@ from providers.emulator.batches import Batch, Phase, Sheet, plan, settle, shuffl
 from providers.emulator.faults import Fault
 from providers.emulator.openai_files import RETENTION_S, Files, StoredFile, problem
 from providers.emulator.openai_lines import Scan, complaint, executed, unexecuted
-from providers.emulator.openai_models import Models, resolved
+from providers.emulator.openai_models import Models
+from providers.emulator.openai_requests import resolved
 from providers.emulator.wire import Call, Reply, Route
 from providers.emulator.work import Work
 from providers.emulator.world import Charge, Fate, World, read_json
@@ -188,7 +189,7 @@ class OpenAI:
     def _list(self, call: Call) -> Reply:
         now = self._world.clock.now() - call.behind_s
         limit = _page_size(call.query.get("limit", "20"))
-        shown = [one for one in reversed(self.batches()) if not one.hidden(now) and one.plan.created <= now]
+        shown = [one for one in reversed(self.batches()) if one.listed(now)]
         ids = [one.id for one in shown]
         after = call.query.get("after")
         if after is not None and after not in ids:
@@ -212,7 +213,7 @@ class OpenAI:
     def _direct(self, endpoint: str, call: Call) -> Reply:
         served = self._models.serve(endpoint, call.body.read())
         if served.status == 200:
-            prompt, spent, produced = served.digest.hex(), served.input_tokens, served.output_tokens
+            prompt, spent, produced = served.digest.hex(), served.spent.total, served.output_tokens
             self._world.charge(Charge(self.name, "", {}, "", prompt, spent, produced))
         return Reply(served.status, served.document)
 
@@ -275,7 +276,7 @@ class OpenAI:
             },
             "usage": {
                 "input_tokens": tally.input_tokens,
-                "input_tokens_details": {"cached_tokens": 0},
+                "input_tokens_details": {"cached_tokens": tally.cached_tokens},
                 "output_tokens": tally.output_tokens,
                 "output_tokens_details": {"reasoning_tokens": 0},
                 "total_tokens": tally.input_tokens + tally.output_tokens,

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from providers.emulator import openai_models as models
 from providers.emulator.batches import Sheet, common_prefix
+from providers.emulator.openai_models import Models
+from providers.emulator.openai_requests import known
 from providers.emulator.spoken import ABSENT, given
 from providers.emulator.work import Done
 from providers.emulator.world import Fate
@@ -96,7 +97,7 @@ class Scan:
     def _check_model(self, number: int, model: str) -> None:
         if model == self._model:
             return
-        if not models.known(model):
+        if not known(model):
             text = f"The provided model '{model}' is not supported by the Batch API."
             self.complaints.append(complaint("model_not_found", text, number, "body.model"))
         elif self._model:
@@ -145,7 +146,7 @@ def _faults_of_body(number: int, body: Any, endpoint: str) -> Iterator[dict[str,
         yield complaint("streaming_unsupported", text, number, "body.stream")
 
 
-def executed(served: models.Models, endpoint: str, batch_id: str, forced: Fate | None, line: bytes) -> Done:
+def executed(served: Models, endpoint: str, batch_id: str, forced: Fate | None, line: bytes) -> Done:
     """Execute one input line: the line of the output or the error file (PROVIDERS §1.4)."""
     request = _request(line)
     answer = served.serve(endpoint, bytes(request.body), forced)
@@ -156,7 +157,8 @@ def executed(served: models.Models, endpoint: str, batch_id: str, forced: Fate |
         failed=answer.status != 200,
         custom_id=request.custom_id,
         prompt_hash=answer.digest.hex(),
-        input_tokens=answer.input_tokens,
+        input_tokens=answer.spent.total,
+        cached_tokens=answer.spent.cached_tokens,
         output_tokens=answer.output_tokens,
         struck=answer.digest if answer.struck else b"",
     )

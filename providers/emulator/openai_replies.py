@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from providers.emulator.answers import Draw
-from providers.emulator.spoken import Spoken
+from providers.emulator.spoken import Spent, Spoken
 from providers.emulator.world import Fate
 
 
@@ -43,7 +43,7 @@ def failure(fate: Fate, digest: bytes, model: str) -> tuple[int, Any]:
     return 503, error("The server is currently overloaded with other requests. Please try again.", kind="server_error")
 
 
-def completion(origin: Origin, spoken: Spoken, spent: int) -> dict[str, Any]:
+def completion(origin: Origin, spoken: Spoken, spent: Spent) -> dict[str, Any]:
     """A chat completion."""
     message: dict[str, Any] = {"role": "assistant", "content": spoken.text, "refusal": None, "annotations": []}
     reason = "length" if spoken.cut else "stop"
@@ -61,10 +61,10 @@ def completion(origin: Origin, spoken: Spoken, spent: int) -> dict[str, Any]:
         "model": origin.model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
         "usage": {
-            "prompt_tokens": spent,
+            "prompt_tokens": spent.total,
             "completion_tokens": spoken.tokens,
-            "total_tokens": spent + spoken.tokens,
-            "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0, "audio_tokens": 0},
+            "total_tokens": spent.total + spoken.tokens,
+            "prompt_tokens_details": {"cached_tokens": spent.cached_tokens, "cache_write_tokens": 0, "audio_tokens": 0},
             "completion_tokens_details": {
                 "reasoning_tokens": 0,
                 "audio_tokens": 0,
@@ -77,7 +77,7 @@ def completion(origin: Origin, spoken: Spoken, spent: int) -> dict[str, Any]:
     }
 
 
-def response(origin: Origin, spoken: Spoken, spent: int) -> dict[str, Any]:
+def response(origin: Origin, spoken: Spoken, spent: Spent) -> dict[str, Any]:
     """A response object."""
     mark = origin.digest.hex()
     return {
@@ -104,11 +104,11 @@ def response(origin: Origin, spoken: Spoken, spent: int) -> dict[str, Any]:
         "top_p": 1.0,
         "truncation": "disabled",
         "usage": {
-            "input_tokens": spent,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "input_tokens": spent.total,
+            "input_tokens_details": {"cached_tokens": spent.cached_tokens, "cache_write_tokens": 0},
             "output_tokens": spoken.tokens,
             "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": spent + spoken.tokens,
+            "total_tokens": spent.total + spoken.tokens,
         },
         "user": None,
         "metadata": {},
@@ -126,10 +126,10 @@ def _output(tool: str, mark: str, spoken: Spoken) -> dict[str, Any]:
     return {"type": "message", "id": f"msg_{mark}", "status": status, "role": "assistant", "content": [part]}
 
 
-def embeddings(model: str, vectors: list[Any], spent: int) -> dict[str, Any]:
+def embeddings(model: str, vectors: list[Any], spent: Spent) -> dict[str, Any]:
     """A list of embeddings."""
     data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(vectors)]
-    usage = {"prompt_tokens": spent, "total_tokens": spent}
+    usage = {"prompt_tokens": spent.total, "total_tokens": spent.total}
     return {"object": "list", "data": data, "model": model, "usage": usage}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -22,6 +22,25 @@ class Spoken:
     tokens: int
     cut: bool = False
     refused: bool = False
+
+
+class Spent(NamedTuple):
+    """The input tokens of one request; the cached ones and those written to a cache are parts of the total."""
+
+    total: int
+    cached_tokens: int = 0
+    written_tokens: int = 0
+
+
+class Served(NamedTuple):
+    """One request as its endpoint answered it. Only a 200 is billed; `struck` marks a transient error."""
+
+    status: int
+    document: Any
+    digest: bytes = b""
+    spent: Spent = Spent(0)
+    output_tokens: int = 0
+    struck: bool = False
 
 
 def given(part: Raw) -> bytes:

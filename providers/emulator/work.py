@@ -22,6 +22,7 @@ class Done(NamedTuple):
     prompt_hash: str
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0  # a part of the input tokens
     struck: bytes = b""  # the prompt whose transient error this was
 
 
@@ -30,8 +31,9 @@ class Tally(NamedTuple):
 
     succeeded: int
     failed: int
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class Work:
@@ -63,6 +65,7 @@ class Work:
         self._failed = bytearray()
         self._input = array("I")
         self._produced = array("I")
+        self._cached = array("I")
         self._struck: list[tuple[int, bytes]] = []
         self._flushed = 0
         self._started = False
@@ -113,7 +116,7 @@ class Work:
     def tally(self, count: int) -> Tally:
         """The counts and billed tokens of the first `count` items, which must be executed."""
         failed = self._failed.count(1, 0, count)
-        return Tally(count - failed, failed, sum(self._input[:count]), sum(self._produced[:count]))
+        return Tally(count - failed, failed, *(sum(one[:count]) for one in (self._input, self._produced, self._cached)))
 
     def keep(self, count: int) -> None:
         """Only the first `count` items came to pass: cut the files to them."""
@@ -157,6 +160,7 @@ class Work:
             self._failed += bytes(item.failed for item in done)
             self._input.extend(item.input_tokens for item in done)
             self._produced.extend(item.output_tokens for item in done)
+            self._cached.extend(item.cached_tokens for item in done)
             self._flushed += len(done)
             self._changed.notify_all()
 
