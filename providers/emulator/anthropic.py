@@ -15,7 +15,7 @@ from providers.emulator.batches import Batch, Phase, Sheet, common_prefix, plan,
 from providers.emulator.faults import Fault
 from providers.emulator.wire import Call, Problem, Reply, Route, file_chunks
 from providers.emulator.work import Work
-from providers.emulator.world import Charge, Fate, World, moment
+from providers.emulator.world import Charge, World, moment, read_json
 
 MAX_REQUESTS = 100_000  # PROVIDERS §2.2
 RETENTION_S = 29 * 86_400  # after the batch was created (PROVIDERS §2.2)
@@ -46,7 +46,9 @@ class Anthropic:
             Route("POST", "/v1/messages/batches/{}/cancel", self._cancel),
             Route("GET", "/v1/messages/batches/{}/results", self._results),
             Route("POST", "/v1/messages", self._direct),
+            Route("POST", "/v1/messages/count_tokens", self._count_tokens),
             Route("GET", "/v1/models", self._list_models),
+            Route("GET", "/v1/models/{}", self._model),
         ]
 
     def batches(self) -> list[Batch]:
@@ -144,7 +146,7 @@ class Anthropic:
     def _refuse_if_ordered(self, faults: tuple[Fault, ...]) -> None:
         for fault in faults:
             if fault.action == "reject":
-                raise Problem(self.sorry(fault.status, fault))
+                raise Problem(self.sorry(fault.status or 429, fault))
 
     def _limit_queue(self, more: int) -> None:
         limit = self._world.settings.queued_request_limit
@@ -159,7 +161,7 @@ class Anthropic:
         world = self._world
         timing = plan(world.clock.now(), world.settings.batch_seconds, faults, rejected=False)
         batch = Batch(self.name, batch_id, timing, sheet, {}, faults, world.settings.cancel_seconds)
-        execute = items.executor(self._models, version, Fate.permanent if batch.has("all_fail") else None)
+        execute = items.executor(self._models, version, batch.forced())
         order = shuffled(world, batch_id, sheet.total)
         batch.work = Work(sheet.source, sheet.offsets, order, execute, world.folder / batch_id, together=True)
         world.worker.submit(batch.work.run)
@@ -233,9 +235,19 @@ class Anthropic:
         return Reply(served.status, served.document)
 
     def _list_models(self, _call: Call) -> Reply:
-        created = "2025-10-01T00:00:00Z"
-        data = [{"type": "model", "id": name, "display_name": name, "created_at": created} for name in items.MODELS]
+        data = [_model(name) for name in items.MODELS]
         return Reply(document={"data": data, "has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]})
+
+    def _model(self, call: Call) -> Reply:
+        if not call.args[0].startswith("claude-"):
+            raise self._problem(404, f"model: {call.args[0]}")
+        return Reply(document=_model(call.args[0]))
+
+    def _count_tokens(self, call: Call) -> Reply:
+        asked = read_json(call.body.read())
+        if not isinstance(asked, dict) or not asked.get("messages"):
+            raise self._problem(400, "messages: Field required")
+        return Reply(document={"input_tokens": items.count_tokens(asked)})
 
     def _found(self, batch_id: str) -> Batch:
         batch = self._batches.get(batch_id)
@@ -289,6 +301,10 @@ class Anthropic:
         rest = batch.sheet.total - tally.succeeded - tally.failed
         kind = "expired" if batch.phase(batch.ended_at()) is Phase.expired else "canceled"
         return {**counts, "succeeded": tally.succeeded, "errored": tally.failed, kind: rest}
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": "2025-10-01T00:00:00Z"}
 
 
 def _stored(path: Path, entries: list[items.Item]) -> Sheet:

@@ -1,7 +1,7 @@
 """The emulated Claude: one Messages request at a time, and the lines of a batch's results."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -173,6 +173,12 @@ def _worked_out(config: bytes, tools: bytes) -> _Wanted | str:
     if offered:
         return _Wanted(compiled(offered[0].get("input_schema", {"type": "object"})), offered[0].get("name", "tool"))
     return _Wanted()
+
+
+def count_tokens(asked: Mapping[str, Any]) -> int:
+    """The input tokens of a request's system prompt and messages."""
+    parts = [msgspec.json.encode(part) for part in (asked.get("system", ""), asked["messages"])]
+    return tokens_of(parts)
 
 
 def _spent(parts: list[bytes], digest: bytes) -> Spent:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from providers.emulator.faults import Fault
 from providers.emulator.work import Tally, Work
-from providers.emulator.world import Charge, World
+from providers.emulator.world import Charge, Fate, World
 
 WINDOW_S = 86_400.0  # both providers: 24 hours (PROVIDERS §1.2, §2.2)
 _VALIDATED = 0.05  # shares of a batch's time: until validated, until all items are done
@@ -164,6 +164,11 @@ class Batch:
         """Whether listings show it."""
         lag = max((fault.seconds for fault in self.faults if fault.action == "list_lag"), default=0.0)
         return now >= self.plan.created + lag and not self.deleted
+
+    def forced(self) -> Fate | None:
+        """What becomes of every item, when that was ordered."""
+        kinds = [fault.kind for fault in self.faults if fault.action == "all_fail"]
+        return (Fate.transient if kinds[0] == "transient" else Fate.permanent) if kinds else None
 
     def has(self, action: str) -> bool:
         return any(fault.action == action for fault in self.faults)

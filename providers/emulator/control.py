@@ -13,6 +13,8 @@ from providers.emulator.world import read_json
 if TYPE_CHECKING:
     from providers.emulator.emulator import Emulator
 
+PREFIX = "/_emulator/"
+
 
 def routes(emulator: "Emulator") -> list[Route]:
     """GET charges, batches, requests, now; POST advance {"seconds"}, faults {…} (adds one); DELETE faults."""
@@ -36,13 +38,13 @@ def routes(emulator: "Emulator") -> list[Route]:
         return Reply(document={"cleared": True})
 
     return [
-        Route("GET", "/_emulator/charges", lambda _call: _listed(emulator.iter_charges())),
-        Route("GET", "/_emulator/batches", lambda _call: _listed(emulator.batches)),
-        Route("GET", "/_emulator/requests", lambda _call: _listed(emulator.requests)),
-        Route("GET", "/_emulator/now", now),
-        Route("POST", "/_emulator/advance", advance),
-        Route("POST", "/_emulator/faults", add_fault),
-        Route("DELETE", "/_emulator/faults", clear_faults),
+        Route("GET", PREFIX + "charges", lambda _call: _listed(emulator.iter_charges())),
+        Route("GET", PREFIX + "batches", lambda _call: _listed(emulator.batches)),
+        Route("GET", PREFIX + "requests", lambda _call: _listed(emulator.requests)),
+        Route("GET", PREFIX + "now", now),
+        Route("POST", PREFIX + "advance", advance),
+        Route("POST", PREFIX + "faults", add_fault),
+        Route("DELETE", PREFIX + "faults", clear_faults),
     ]
 
 

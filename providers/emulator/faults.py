@@ -33,8 +33,8 @@ REPLY = frozenset(
 BATCH = frozenset(
     {
         "expire",  # stops at `fraction` and expires after the provider's window
-        "reject",  # fails validation with `code`; with `at_create=True` the create itself answers `status`
-        "all_fail",  # every item ends in an error
+        "reject",  # fails validation with `code`; with `at_create=True` (at Anthropic always) the create is refused
+        "all_fail",  # every item ends in an error; `kind` is permanent (the usual) or transient
         "long_finalizing",  # all items are done, the result files come `seconds` later
         "slow",  # takes `seconds` longer
         "list_lag",  # stays out of listings for `seconds`
@@ -70,7 +70,7 @@ class Fault:
     route: str = "* *"
     nth: int = 1
     times: int = 1
-    status: int = 500
+    status: int = 0  # 0: the usual one, which is 500, and for a refused create 400 (OpenAI) or 429 (Anthropic)
     work: bool = False
     code: str = ""
     kind: str = ""  # the error's type in the provider's words; by default the one that goes with the status
@@ -109,30 +109,49 @@ class FaultBook:
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._lock = threading.Lock()
-        self._seen: list[list[int]] = []
-        self._faults: list[Fault] = []
+        self._faults: list[tuple[Fault, list[int]]] = []
         for fault in faults:
             self.add(fault)
 
     def add(self, fault: Fault) -> None:
         with self._lock:
-            self._faults.append(fault)
-            self._seen.append([0])
+            self._faults.append((fault, [0]))
 
     def clear(self) -> None:
         with self._lock:
             self._faults.clear()
-            self._seen.clear()
 
-    def strike(self, method: str, path: str) -> list[Fault]:
-        """The faults that hit this call, in the order they were added; counts the call."""
+    def strike(self, method: str, path: str) -> "Orders":
+        """What to do to this call; counts it."""
         with self._lock:
-            return [
-                fault for fault, seen in zip(self._faults, self._seen, strict=True) if _count(fault, seen, method, path)
-            ]
+            return Orders.of([fault for fault, seen in self._faults if _hit(fault, seen, method, path)])
 
 
-def _count(fault: Fault, seen: list[int], method: str, path: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The faults that hit one call, by what they are about, in the order they were added."""
+
+    wire: Fault | None = None
+    reply: tuple[Fault, ...] = ()
+    batch: tuple[Fault, ...] = ()
+    behind_s: float = 0.0  # answer as of so many virtual seconds ago
+
+    @classmethod
+    def of(cls, faults: Iterable[Fault]) -> "Orders":
+        struck = list(faults)
+        return cls(
+            wire=next((fault for fault in struck if fault.action in WIRE), None),
+            reply=tuple(fault for fault in struck if fault.action in REPLY),
+            batch=tuple(fault for fault in struck if fault.action in BATCH),
+            behind_s=max((fault.seconds for fault in struck if fault.action == "stale"), default=0.0),
+        )
+
+    def has(self, *actions: str) -> bool:
+        """Whether the fault on the wire is one of these."""
+        return self.wire is not None and self.wire.action in actions
+
+
+def _hit(fault: Fault, seen: list[int], method: str, path: str) -> bool:
     if not fault.fits(method, path):
         return False
     seen[0] += 1

@@ -12,10 +12,10 @@ from providers.emulator.faults import Fault
 from providers.emulator.openai_files import RETENTION_S, Files, StoredFile, problem
 from providers.emulator.openai_lines import Scan, complaint, executed, unexecuted
 from providers.emulator.openai_models import Models
-from providers.emulator.openai_requests import resolved
+from providers.emulator.openai_requests import known, resolved
 from providers.emulator.wire import Call, Reply, Route
 from providers.emulator.work import Work
-from providers.emulator.world import Charge, Fate, World, read_json
+from providers.emulator.world import Charge, World, read_json
 
 _ENDPOINTS = (
     "/v1/responses",
@@ -84,6 +84,7 @@ class OpenAI:
             Route("GET", "/v1/batches/{}", self._retrieve),
             Route("POST", "/v1/batches/{}/cancel", self._cancel),
             Route("GET", "/v1/models", self._list_models),
+            Route("GET", "/v1/models/{}", self._model),
             *direct,
         ]
 
@@ -112,8 +113,12 @@ class OpenAI:
 
     def not_found(self, call: Call) -> Reply:
         """A 404 for the object a path names."""
-        wanted = call.path.split("/")[3] if call.path.count("/") > 2 else call.path
-        return Reply(404, replies.error(f"No batch found with id '{wanted}'."))
+        parts = call.path.split("/")
+        if len(parts) < 4 or parts[2] not in {"batches", "files"}:
+            return Reply(404, replies.error(f"Invalid URL ({call.method} {call.path})"))
+        if parts[2] == "files":
+            return Reply(404, replies.error(f"No such File object: {parts[3]}", param="id"))
+        return Reply(404, replies.error(f"No batch found with id '{parts[3]}'."))
 
     def headers(self) -> dict[str, str]:
         """What every reply carries (PROVIDERS §1.4)."""
@@ -172,8 +177,7 @@ class OpenAI:
         label = dict(asked.metadata or {})
         batch = Batch(self.name, batch_id, timing, sheet, label, faults, world.settings.cancel_seconds)
         if not errors:
-            forced = Fate.permanent if batch.has("all_fail") else None
-            execute = partial(executed, self._models, asked.endpoint, batch_id, forced)
+            execute = partial(executed, self._models, asked.endpoint, batch_id, batch.forced())
             batch.work = Work(
                 sheet.source, sheet.offsets, shuffled(world, batch_id, sheet.total), execute, world.folder / batch_id
             )
@@ -218,8 +222,12 @@ class OpenAI:
         return Reply(served.status, served.document)
 
     def _list_models(self, _call: Call) -> Reply:
-        data = [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "openai"} for name in _MODELS]
-        return Reply(document={"object": "list", "data": data})
+        return Reply(document={"object": "list", "data": [_model(name) for name in _MODELS]})
+
+    def _model(self, call: Call) -> Reply:
+        if not known(call.args[0]):
+            raise problem(404, f"The model '{call.args[0]}' does not exist", param="model", code="model_not_found")
+        return Reply(document=_model(call.args[0]))
 
     def _found(self, batch_id: str) -> Batch:
         batch = self._batches.get(batch_id)
@@ -255,7 +263,7 @@ class OpenAI:
         extra = self._extras[batch.id]
         over = phase in {Phase.completed, Phase.stopped, Phase.expired}
         tally = batch.tally(now)
-        started = phase not in {Phase.validating, Phase.rejected} and now >= batch.plan.starts
+        times = _times(batch, phase, now)
         missing = "" if batch.has("empty_error_file_id") else None
         return {
             "id": batch.id,
@@ -268,9 +276,9 @@ class OpenAI:
             "status": _WORDS[phase],
             "output_file_id": extra.output.id if over and extra.output else None,
             "error_file_id": extra.error.id if over and extra.error else missing,
-            **_times(batch, phase, now),
+            **times,
             "request_counts": {
-                "total": batch.sheet.total if started else 0,
+                "total": batch.sheet.total if times["in_progress_at"] else 0,
                 "completed": tally.succeeded,
                 "failed": tally.failed,
             },
@@ -286,6 +294,10 @@ class OpenAI:
 
 
 _MODELS = ("gpt-4o-mini", "gpt-4.1-mini", "gpt-4.1", "gpt-5-nano", "gpt-5-mini", "gpt-5")
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "openai"}
 
 
 def _times(batch: Batch, phase: Phase, now: float) -> dict[str, int | None]:
@@ -371,6 +383,6 @@ def _ordered_rejection(faults: tuple[Fault, ...], sheet: Sheet) -> list[dict[str
                 else complaint(code, fault.message)
             )
             if fault.at_create:
-                raise problem(fault.status, entry["message"], code=code)
+                raise problem(fault.status or 400, entry["message"], code=code)
             return [entry]
     return []

@@ -8,14 +8,15 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
+from providers.emulator import control
 from providers.emulator.bodies import IncomingBody, UnknownCoding, beginning, distorted, mangled
-from providers.emulator.faults import BATCH, REPLY, WIRE, Fault, FaultBook
+from providers.emulator.faults import Fault, FaultBook, Orders
 from providers.emulator.wire import Call, Problem, Reply, Route
 from providers.emulator.world import World
 
@@ -61,7 +62,6 @@ class Site:
     services: list[tuple[Service, list[Route]]]
     control: list[Route]
     log: deque[RequestRecord] = field(default_factory=lambda: deque(maxlen=_LOGGED))
-    stopping: threading.Event = field(default_factory=threading.Event)
 
     def find(self, call: Call) -> tuple[Service, Route | None, tuple[str, ...]]:
         """Who serves the call. Paths that two providers share go by the version header."""
@@ -92,12 +92,11 @@ class Server(ThreadingHTTPServer):
 
     def start(self) -> None:
         threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="emulator"
+            target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True, name="emulator"
         ).start()
 
     def stop(self) -> None:
         """Close every connection and the listening socket."""
-        self.site.stopping.set()
         self.shutdown()
         for connection in list(self._open):
             _end(connection)
@@ -148,82 +147,74 @@ class _Handler(BaseHTTPRequestHandler):
         """The log is `Site.log`."""
 
     def _serve(self) -> None:
+        site = self.server.site
+        call = self._call()
+        record = RequestRecord(
+            call.method, call.path, call.query_string, _masked(call.headers), at=site.world.clock.now()
+        )
+        if call.path.startswith(control.PREFIX):
+            self._send(_handled(site.control, call))
+            return
+        site.log.append(record)
+        orders = site.faults.strike(call.method, call.path)
+        if orders.has("drop_before"):
+            self._drop()
+            return
+        reply = self._answer(replace(call, faults=orders.batch, behind_s=orders.behind_s), orders)
+        call.body.drain()
+        record.size = call.body.raw_size
+        self._reply(reply, orders, record)
+
+    def _call(self) -> Call:
         parts = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        site = self.server.site
-        record = RequestRecord(self.command, parts.path, parts.query, _masked(headers), at=site.world.clock.now())
-        faults = [] if parts.path.startswith("/_emulator/") else site.faults.strike(self.command, parts.path)
-        wire = next((fault for fault in faults if fault.action in WIRE), None)
-        stale = max((fault.seconds for fault in faults if fault.action == "stale"), default=0.0)
         body = IncomingBody(
             self.rfile,
             int(headers.get("content-length", 0)),
             chunked=headers.get("transfer-encoding", "").lower() == "chunked",
             coding=headers.get("content-encoding", "").lower(),
         )
-        call = Call(
-            method=self.command,
-            path=parts.path,
-            query=dict(parse_qsl(parts.query)),
-            headers=headers,
-            body=body,
-            host=headers.get("host", f"127.0.0.1:{self.server.server_port}"),
-            faults=tuple(fault for fault in faults if fault.action in BATCH),
-            behind_s=stale,
-        )
-        site.log.append(record)
-        self._exchange(call, record, wire, [fault for fault in faults if fault.action in REPLY])
-        record.size = body.raw_size
+        host = headers.get("host", f"127.0.0.1:{self.server.server_port}")
+        return Call(self.command, parts.path, parts.query, headers, body, host)
 
-    def _exchange(self, call: Call, record: RequestRecord, wire: Fault | None, said: list[Fault]) -> None:
-        if wire is not None and wire.action == "drop_before":
-            self._drop()
-            return
-        reply = self._answer(call, wire)
-        call.body.drain()
-        if wire is not None and wire.action in {"accept_then_drop", "accept_then_timeout"}:
-            if wire.action == "accept_then_timeout":
-                self._hold(wire.seconds)
-            self._drop()
-            return
-        reply.document = distorted(reply.document, said)
-        if reply.chunks is not None:
-            reply.chunks = mangled(reply.chunks, said)
-        record.status = reply.status
-        if wire is not None and wire.action == "cut":
-            self._send_cut(reply, wire)
-        else:
-            self._send(reply)
-
-    def _answer(self, call: Call, wire: Fault | None) -> Reply:
-        """The reply, with the provider's headers; orders to fail are obeyed with or without doing the work."""
-        site = self.server.site
-        if call.path.startswith("/_emulator/"):
-            return _handled(site.control, call) or Reply(404, {"error": f"no such page: {call.path}"})
-        service, route, args = site.find(call)
-        call = _with_args(call, args)
-        failing = wire is not None and (wire.action == "not_found" or (wire.action == "status" and not wire.work))
-        reply = None if failing else service.check(call) or _run(route, call)
-        if wire is not None and wire.action == "not_found":
+    def _answer(self, call: Call, orders: Orders) -> Reply:
+        """The reply, with the provider's headers; an ordered error comes with or without the work being done."""
+        service, route, args = self.server.site.find(call)
+        wire = orders.wire
+        if orders.has("not_found"):
             reply = service.not_found(call)
         elif wire is not None and wire.action == "status":
+            if wire.work:
+                _worked(service, route, replace(call, args=args))
             reply = self._ordered(service, wire)
-        reply = reply or service.not_found(call)
+        else:
+            reply = _worked(service, route, replace(call, args=args))
         reply.headers = {**service.headers(), **reply.headers}
         return reply
 
     def _ordered(self, service: Service, fault: Fault) -> Reply:
-        reply = service.sorry(fault.status, fault)
+        status = fault.status or 500
+        reply = service.sorry(status, fault)
         if fault.body is not None:
-            reply = Reply(fault.status, text=fault.body.encode(), headers={"content-type": "text/html"})
-        if fault.retry_after.startswith("ms:"):
-            reply.headers["retry-after-ms"] = fault.retry_after.removeprefix("ms:")
-        elif fault.retry_after.startswith("date:"):
-            when = self.server.site.world.clock.now() + float(fault.retry_after.removeprefix("date:"))
-            reply.headers["retry-after"] = formatdate(when, usegmt=True)
-        elif fault.retry_after:
-            reply.headers["retry-after"] = fault.retry_after
+            reply = Reply(status, text=fault.body.encode(), headers={"content-type": "text/html"})
+        reply.headers.update(_retry_after(fault.retry_after, self.server.site.world.clock.now()))
         return reply
+
+    def _reply(self, reply: Reply, orders: Orders, record: RequestRecord) -> None:
+        """Put the reply on the wire, or what was ordered instead."""
+        if orders.has("accept_then_drop", "accept_then_timeout"):
+            if orders.wire is not None and orders.wire.action == "accept_then_timeout":
+                self._hold(orders.wire.seconds)
+            self._drop()
+            return
+        record.status = reply.status
+        reply.document = distorted(reply.document, orders.reply)
+        if reply.chunks is not None:
+            reply.chunks = mangled(reply.chunks, orders.reply)
+        if orders.wire is not None and orders.wire.action == "cut":
+            self._send_cut(reply, orders.wire)
+        else:
+            self._send(reply)
 
     def _send(self, reply: Reply) -> None:
         if reply.chunks is None:
@@ -273,36 +264,41 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _hold(self, seconds: float) -> None:
-        """Say nothing until the client gives up, the time is over, or the server stops."""
-        waited = 0.0
-        while waited < seconds and not self.server.site.stopping.is_set():
-            readable, _, _ = select.select([self.connection], [], [], 0.05)
-            if readable and not self.connection.recv(1, socket.MSG_PEEK):
-                return
-            waited += 0.05
+        """Say nothing until the client gives up, the (real) time is over, or the server stops."""
+        select.select([self.connection], [], [], seconds)
 
 
 def _masked(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: "***" if name in _SECRET else value for name, value in headers.items()}
 
 
-def _with_args(call: Call, args: tuple[str, ...]) -> Call:
-    return Call(
-        call.method, call.path, call.query, call.headers, call.body, call.host, args, call.faults, call.behind_s
-    )
+def _retry_after(text: str, now: float) -> dict[str, str]:
+    """The header that a fault's `retry_after` stands for."""
+    form, _, value = text.rpartition(":")
+    if form == "ms":
+        return {"retry-after-ms": value}
+    if form == "date":
+        return {"retry-after": formatdate(now + float(value), usegmt=True)}
+    return {"retry-after": value} if value else {}
 
 
-def _handled(routes: Iterable[Route], call: Call) -> Reply | None:
+def _worked(service: Service, route: Route | None, call: Call) -> Reply:
+    """Do what the call asks for."""
+    refused = service.check(call)
+    if refused is not None:
+        return refused
+    return service.not_found(call) if route is None else _run(route, call)
+
+
+def _handled(routes: Iterable[Route], call: Call) -> Reply:
     for route in routes:
         args = route.match(call.method, call.path)
         if args is not None:
-            return _run(route, _with_args(call, args))
-    return None
+            return _run(route, replace(call, args=args))
+    return Reply(404, {"error": f"no such page: {call.path}"})
 
 
-def _run(route: Route | None, call: Call) -> Reply | None:
-    if route is None:
-        return None
+def _run(route: Route, call: Call) -> Reply:
     try:
         return route.handler(call)
     except Problem as problem:

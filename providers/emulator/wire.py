@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -20,6 +20,9 @@ class Body(Protocol):
 
     def drain(self) -> None: ...
 
+    @property
+    def raw_size(self) -> int: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -27,13 +30,17 @@ class Call:
 
     method: str
     path: str
-    query: Mapping[str, str]
+    query_string: str
     headers: Mapping[str, str]
     body: Body
     host: str
     args: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()  # those of the batch this call creates
     behind_s: float = 0.0  # answer as of so many virtual seconds ago (a stale read)
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(self.query_string))
 
 
 @dataclass(slots=True)
