@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 from anthropic import Anthropic
 from openai import OpenAI
@@ -42,7 +44,8 @@ def clients() -> Iterator[list[Any]]:
 def openai_for(clients: list[Any]) -> Callable[..., OpenAI]:
     def client(emulator: Emulator, **options: Any) -> OpenAI:
         options = {"api_key": "sk-test", "max_retries": 0, "timeout": 10, **options}
-        clients.append(OpenAI(base_url=emulator.url + "/v1", **options))
+        plain = openai.DefaultHttpxClient(verify=False)  # loading certificates takes longer than most tests
+        clients.append(OpenAI(http_client=plain, base_url=emulator.url + "/v1", **options))
         return clients[-1]
 
     return client
@@ -52,7 +55,8 @@ def openai_for(clients: list[Any]) -> Callable[..., OpenAI]:
 def anthropic_for(clients: list[Any]) -> Callable[..., Anthropic]:
     def client(emulator: Emulator, **options: Any) -> Anthropic:
         options = {"api_key": "key-test", "max_retries": 0, "timeout": 10, **options}
-        clients.append(Anthropic(base_url=emulator.url, **options))
+        plain = anthropic.DefaultHttpxClient(verify=False)
+        clients.append(Anthropic(http_client=plain, base_url=emulator.url, **options))
         return clients[-1]
 
     return client

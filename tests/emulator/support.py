@@ -1,9 +1,13 @@
 """Small helpers of the emulator's tests."""
 
 import json
+from email.message import Message
+from http.client import HTTPConnection
 from typing import Any
 
 from openai import OpenAI
+
+from providers.emulator import Emulator
 
 DEAL = {
     "type": "object",
@@ -17,6 +21,17 @@ DEAL = {
     },
 }
 CHAT = "/v1/chat/completions"
+
+
+def fetch(emulator: Emulator, path: str, headers: dict[str, str] | None = None) -> tuple[int, Message, bytes]:
+    """Status, headers and body of a GET, without an SDK."""
+    connection = HTTPConnection(emulator.url.removeprefix("http://"), timeout=10)
+    try:
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
 
 
 def chat(prompt: str, **more: Any) -> dict[str, Any]:
