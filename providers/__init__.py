@@ -25,7 +25,9 @@ class _Module(Protocol):
 
     def load_format(self, endpoint: str | None = None) -> Format: ...
 
-    def connect(self, endpoint: str | None, sleep: Callable[[float], None], timeout_s: float) -> Provider: ...
+    def connect(
+        self, endpoint: str | None, sleep: Callable[[float], None], timeout_s: float, expires_after_s: int | None
+    ) -> Provider: ...
 
 
 _MODULES: dict[str, _Module] = {"openai": openai, "anthropic": anthropic}
@@ -43,12 +45,15 @@ def connect(
     *,
     sleep: Callable[[float], None] = time.sleep,
     timeout_s: float = TIMEOUT_S,
+    expires_after_s: int | None = None,
 ) -> Provider:
     """The whole provider, for the account that the SDK's own environment variables name.
 
-    `sleep` is used between the tries of one read. Raises ValueError as `load_format` does, Unavailable without a key.
+    `sleep` is used between the tries of one read. `expires_after_s` shortens how long OpenAI keeps what is sent and
+    what is answered (3,600 to 2,592,000); Anthropic has no such setting. Raises ValueError as `load_format` does,
+    Unavailable without a key.
     """
-    return _module(name).connect(endpoint, sleep, timeout_s)
+    return _module(name).connect(endpoint, sleep, timeout_s, expires_after_s)
 
 
 def served_by(name: str) -> str:

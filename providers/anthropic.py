@@ -74,7 +74,12 @@ def load_format(endpoint: str | None = None) -> AnthropicFormat:
     return AnthropicFormat()
 
 
-def connect(endpoint: str | None, sleep: Callable[[float], None], timeout_s: float) -> "Anthropic":
+def connect(
+    endpoint: str | None,
+    sleep: Callable[[float], None],
+    timeout_s: float,
+    expires_after_s: int | None,  # noqa: ARG001 -- Anthropic keeps what it keeps
+) -> "Anthropic":
     """The provider with the account that the environment names. Raises ValueError, Unavailable without a key."""
     return Anthropic(load_format(endpoint), _client(timeout_s), patient(sleep))
 
@@ -82,15 +87,19 @@ def connect(endpoint: str | None, sleep: Callable[[float], None], timeout_s: flo
 def _client(timeout_s: float) -> "anthropic.Anthropic":
     import anthropic
 
-    client = anthropic.Anthropic(
-        base_url=address(),
-        max_retries=0,  # the SDK's own retries would buy twice (RELIABILITY E1) and sleep for hours (PROVIDERS §0.2)
-        timeout=timeout_s,
-        default_headers={"anthropic-version": VERSION},
-        open_telemetry=False,  # its spans can hold prompts
-    )
+    missing = Unavailable("There is no Anthropic key: set ANTHROPIC_API_KEY.", kind="blocked")
+    try:
+        client = anthropic.Anthropic(
+            base_url=address(),
+            max_retries=0,  # the SDK's own would buy twice (RELIABILITY E1) and sleep for hours (PROVIDERS §0.2)
+            timeout=timeout_s,
+            default_headers={"anthropic-version": VERSION},
+            open_telemetry=False,  # its spans can hold prompts
+        )
+    except anthropic.AnthropicError:
+        raise missing from None
     if client.api_key is None and client.auth_token is None and client.credentials is None:
-        raise Unavailable("There is no Anthropic key: set ANTHROPIC_API_KEY.", kind="blocked")
+        raise missing
     return client
 
 
@@ -101,6 +110,9 @@ class Anthropic:
     format: AnthropicFormat
     client: "anthropic.Anthropic" = field(repr=False)
     patiently: "tenacity.Retrying" = field(repr=False)
+
+    def close(self) -> None:
+        self.client.close()
 
     def stage(self, shard: ShardFile) -> str:  # noqa: ARG002 -- nothing to do: the purchase carries the requests
         return ""
@@ -219,7 +231,8 @@ class Anthropic:
         """What a batch that is over answers is not known (PROVIDERS §2.3): looking tells it from other refusals."""
         try:
             with reading(f"The cancellation of batch {ref}"):
-                self.client.messages.batches.cancel(ref, timeout=READ_TIMEOUT_S)
+                answer = self.client.messages.batches.with_raw_response.cancel(ref, timeout=READ_TIMEOUT_S)
+                msgspec.json.decode(answer.http_response.content, type=_Batch)  # a gateway's page is no promise to stop
         except Unavailable as error:
             if error.kind == "absent" or status_of(self._read_batch(ref)[0]).state is not State.ended:
                 raise

@@ -170,6 +170,9 @@ class RawFile:
     chunks: Iterator[bytes]
 
 
+UNREACHED = "unreached"  # the `code` of a refusal without an answer: no connection could be made
+
+
 class ProviderError(Exception):
     """Base of everything a provider module raises. The text holds ids and codes, never a prompt or a key."""
 
@@ -264,6 +267,10 @@ class Provider(Protocol):
 
     @property
     def format(self) -> Format: ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
 
     def stage(self, shard: ShardFile) -> str:
         """Make the shard's bytes available to `create` (upload); repeatable, buys nothing. Returns a handle, or "".

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from providers.contract import Gone, OutcomeUnknown, ProviderError, Refused, Unavailable
+from providers.contract import UNREACHED, Gone, OutcomeUnknown, ProviderError, Refused, Unavailable
 
 if TYPE_CHECKING:
     import tenacity
@@ -28,7 +28,7 @@ _NEVER_LEFT = frozenset(
     {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "gaierror"}
 )
 # Credentials that could not be had: raised while a request is prepared.
-_NO_CREDENTIALS = frozenset({"CredentialsError", "SubjectTokenProviderError"})
+_NO_CREDENTIALS = frozenset({"CredentialsError", "WorkloadIdentityError", "SubjectTokenProviderError"})
 # An SDK's complaints about a reply, a stream or the connection.
 _SDK_BASES = frozenset({"OpenAIError", "AnthropicError"})
 
@@ -132,7 +132,7 @@ def read_error(error: BaseException, what: str) -> ProviderError | None:
 
 
 def _refused(message: str, kind: Literal["later", "blocked", "never"], seen: Failure) -> Refused:
-    code = _FULL_QUEUE if seen.full_queue else seen.code
+    code = UNREACHED if not seen.left else _FULL_QUEUE if seen.full_queue else seen.code
     return Refused(message, kind=kind, code=code, retry_after_s=seen.retry_after_s)
 
 

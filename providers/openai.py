@@ -81,9 +81,11 @@ def load_format(endpoint: str | None = None) -> OpenAIFormat:
     return OpenAIFormat(ENDPOINTS[name])
 
 
-def connect(endpoint: str | None, sleep: Callable[[float], None], timeout_s: float) -> "OpenAI":
+def connect(
+    endpoint: str | None, sleep: Callable[[float], None], timeout_s: float, expires_after_s: int | None
+) -> "OpenAI":
     """The provider with the account that the environment names. Raises ValueError, Unavailable without a key."""
-    return OpenAI(load_format(endpoint), _client(timeout_s), patient(sleep))
+    return OpenAI(load_format(endpoint), _client(timeout_s), patient(sleep), expires_after_s)
 
 
 def _client(timeout_s: float) -> "openai.OpenAI":
@@ -98,12 +100,15 @@ def _client(timeout_s: float) -> "openai.OpenAI":
 
 @dataclass(frozen=True, slots=True)
 class OpenAI:
-    """The talking half. `expires_after_s` shortens how long OpenAI keeps input and results (3,600 to 2,592,000)."""
+    """The talking half."""
 
     format: OpenAIFormat
     client: "openai.OpenAI" = field(repr=False)
     patiently: "tenacity.Retrying" = field(repr=False)
-    expires_after_s: int | None = None
+    expires_after_s: int | None
+
+    def close(self) -> None:
+        self.client.close()
 
     def stage(self, shard: ShardFile) -> str:
         file_id = self.patiently(self._upload, shard)
@@ -233,7 +238,8 @@ class OpenAI:
         """A batch that is over refuses with 409 (PROVIDERS §1.3); looking tells that from every other refusal."""
         try:
             with reading(f"The cancellation of batch {ref}"):
-                self.client.batches.cancel(ref, timeout=READ_TIMEOUT_S)
+                answer = self.client.batches.with_raw_response.cancel(ref, timeout=READ_TIMEOUT_S)
+                msgspec.json.decode(answer.content, type=_Batch)  # a gateway's page is no promise to stop
         except Unavailable as error:
             if error.kind == "absent" or status_of(self._read_batch(ref)[0]).state not in (State.ended, State.rejected):
                 raise

@@ -10,6 +10,7 @@ from providers import load_format
 from providers.contract import Format, Prompt, RequestTemplate
 
 CASES = [("openai", "chat"), ("openai", "responses"), ("anthropic", "messages")]
+CLIENTS = [CASES[0], CASES[2]]  # where only the talking matters: OpenAI's endpoints share one client
 MODELS = {"openai": "gpt-5.4-mini", "anthropic": "claude-haiku-4-5"}
 each_format = pytest.mark.parametrize("case", CASES, ids="-".join)
 

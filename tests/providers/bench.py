@@ -1,0 +1,118 @@
+"""A provider on the bench: the real SDK on one side, the emulator on the other, and the verbs between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import providers
+from providers.contract import Found, Provider, Reply, ShardFile, Tag
+from providers.emulator import BatchRecord, Charge, Emulator, Fault, RequestRecord
+from providers.failures import patient
+from tests.providers.kit import prompt, template
+
+CREATE = {"openai": "POST /v1/batches", "anthropic": "POST /v1/messages/batches"}
+LIST = {"openai": "GET /v1/batches", "anthropic": "GET /v1/messages/batches"}
+DAY_S = 86_400.0
+
+
+@dataclass
+class Bench:
+    """One way of asking. `slept` are the waits between the tries of reads; they move the virtual clock.
+
+    The emulator may have seen other tests: this bench sees what happened since it was set up. `connections` are clients
+    that may be used again, as making one takes longer than most tests.
+    """
+
+    case: tuple[str, str]
+    emulator: Emulator
+    folder: Path
+    timeout_s: float = 30.0
+    connections: dict[tuple[str, str], Any] = field(default_factory=dict)
+    slept: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.began = self.emulator.now
+        self._seen = len(self.emulator.requests)
+        if self.case not in self.connections:
+            self.connections[self.case] = self.connect()
+        self.provider: Provider = replace(self.connections[self.case], patiently=patient(self.sleep))
+
+    @property
+    def name(self) -> str:
+        return self.case[0]
+
+    def connect(self, **settings: Any) -> Provider:
+        return providers.connect(*self.case, sleep=self.sleep, **({"timeout_s": self.timeout_s} | settings))
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.emulator.advance(seconds)
+
+    def fault(self, action: str, route: str = "", **how: Any) -> None:
+        """Order a fault, by default of the purchase."""
+        self.emulator.add_fault(Fault(action=action, route=route or CREATE[self.name], **how))
+
+    def batch_route(self, method: str, tail: str = "") -> str:
+        return f"{method} /v1/{'' if self.name == 'openai' else 'messages/'}batches/*{tail}"
+
+    def results_route(self) -> str:
+        return "GET /v1/files/*/content" if self.name == "openai" else self.batch_route("GET", "/results")
+
+    def shard(self, requests: int = 5, name: str = "1-00001", text: str = "Question", **changes: Any) -> ShardFile:
+        shared, asked = self.provider.format, template(self.case, **changes)
+        prefix = f"job8aaaa-{name}-"
+        lines = [shared.line(f"{prefix}{n:04}", shared.encode(asked, prompt(f"{text} {n}"))) for n in range(requests)]
+        path = self.folder / f"{name}.jsonl"
+        path.write_bytes(b"".join(lines))
+        return ShardFile(path, "file:///nowhere", requests, asked.model, prefix)
+
+    def buy(self, shard: ShardFile | None = None, tag: Tag | None = None) -> str:
+        bought = shard or self.shard()
+        return self.provider.create(bought, self.provider.stage(bought), tag or self.tag())
+
+    def finished(self, shard: ShardFile | None = None) -> str:
+        """A batch whose time is over."""
+        ref = self.buy(shard)
+        self.emulator.advance(2 * DAY_S)
+        return ref
+
+    def tag(self, send: int = 1, shard: str = "1-00001") -> Tag:
+        return Tag("2026-11-20-verdict-ab12cd34", shard, send)
+
+    def find(self, shard: ShardFile, send: int = 1, since: datetime | None = None) -> list[Found]:
+        return self.provider.find(shard, self.tag(send), since or self.began)
+
+    def files(self, ref: str) -> dict[str, bytes]:
+        return {raw.kind: b"".join(raw.chunks) for raw in self.provider.raw(ref)}
+
+    def lines(self, ref: str) -> list[bytes]:
+        return [line for data in self.files(ref).values() for line in data.split(b"\n") if line]
+
+    def replies(self, ref: str) -> list[Reply]:
+        return [self.provider.format.decode(line) for line in self.lines(ref)]
+
+    def outcomes(self, ref: str) -> Sequence[str]:
+        return sorted(reply.outcome.value for reply in self.replies(ref))
+
+    @property
+    def purchases(self) -> list[RequestRecord]:
+        """Every purchase that went over the wire."""
+        return [one for one in self.requests if f"{one.method} {one.path}" == CREATE[self.name]]
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        return self.emulator.requests[self._seen :]
+
+    @property
+    def batches(self) -> list[BatchRecord]:
+        return [batch for batch in self.emulator.batches if batch.created_at >= self.began]
+
+    @property
+    def charges(self) -> list[Charge]:
+        ours = {batch.id for batch in self.batches}
+        return [charge for charge in self.emulator.charges if charge.batch_id in ours]
+
+    def later(self, **delta: float) -> datetime:
+        return self.began + timedelta(**delta)
