@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 
@@ -33,7 +35,7 @@ class DuckFile:
     """One open database file. `set_aside` is where an unreadable predecessor was moved, if there was one."""
 
     def __init__(self, path: Path, settings: Mapping[str, str]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _require_usable(path)
         self.path = path
         self.set_aside: Path | None = None
         try:
@@ -41,8 +43,7 @@ class DuckFile:
         except Unreadable:
             self.set_aside = _move_aside(path)
             self.connection = _open(path)
-        for name, value in settings.items():
-            self.connection.execute(f"SET {name} = {literal(value)}")
+        _configure(self.connection, settings)
         # DuckDB's lock is a POSIX one: the kernel drops it when *any* descriptor of the file is closed in this
         # process. The copies are therefore read through one descriptor that outlives the connection.
         self._bytes = path.open("rb")
@@ -53,16 +54,17 @@ class DuckFile:
         A reader keeps the file it has open; who opens `target` later sees the new one. An existing target's mode stays.
         """
         self.connection.execute("CHECKPOINT")
-        target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(target.name + ".new")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             self._copy_bytes(fresh)
             if target.exists():
                 shutil.copymode(target, fresh)
             fresh.replace(target)
             _sync_directory(target.parent)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):
+                fresh.unlink()
             raise StoreUnavailable(f"cannot publish the results to {target}: {error.strerror}") from error
 
     def close(self) -> None:
@@ -78,10 +80,10 @@ class DuckFile:
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
-    _require_usable(path)
     connection: duckdb.DuckDBPyConnection | None = None
     try:
-        connection = duckdb.connect(str(path), config=_CONFIG)
+        # A configuration of its own: else DuckDB lets this process open the file twice, and closing loses the lock.
+        connection = duckdb.connect(str(path), config=_CONFIG | {"custom_user_agent": f"batchjobs {uuid4()}"})
         _require_ours(connection)
         migrate(connection)
     except (duckdb.Error, Unreadable) as error:
@@ -91,7 +93,21 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def _configure(connection: duckdb.DuckDBPyConnection, settings: Mapping[str, str]) -> None:
+    """After opening, so that a setting that is none is never taken for a file that cannot be read."""
+    try:
+        for name, value in settings.items():
+            connection.execute(f"SET {name} = {literal(value)}")
+    except duckdb.Error:
+        connection.close()
+        raise ValueError(f"the results store does not accept the settings {dict(settings)}") from None
+
+
 def _require_usable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"the results store {path} has no directory: {error.strerror}") from error
     if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
         raise StoreUnavailable(f"the results store {path} must be a file this user can read and write")
 
@@ -105,10 +121,10 @@ def _require_ours(connection: duckdb.DuckDBPyConnection) -> None:
 def _explained(path: Path, error: Exception) -> Exception:
     """What the failure to open means: another process, the machine, or the file itself."""
     text = str(error)
-    if "Could not set lock" in text:
+    if "Could not set lock" in text or isinstance(error, duckdb.ConnectionException):
         holder = re.search(r"\(PID (\d+)\)", text)
-        who = f"process {holder[1]}" if holder else "another process"
-        return StoreUnavailable(f"the results store {path} is in use by {who}: wait for it, or stop it")
+        who = holder[1] if holder else os.getpid()
+        return StoreUnavailable(f"the results store {path} is in use by process {who}: wait for it, or stop it")
     for reason in _NOT_THE_FILE:
         if reason in text:
             return StoreUnavailable(f"the results store {path} cannot be opened: {reason}")
@@ -124,7 +140,7 @@ def meaning(error: duckdb.Error, what: str, path: Path) -> StorageError:
     if isinstance(error, duckdb.OutOfMemoryException):
         return StoreUnavailable(f"the results store {path} stopped at {what}: it needs more memory or disk")
     if "Corrupt database" in text or isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
-        return Damaged(f"the results store {path} is damaged ({type(error).__name__}): move it away and rebuild it")
+        return Damaged(f"the results store {path} is damaged: `batchjobs rebuild` makes it anew")
     return Damaged(f"{what} cannot be loaded ({type(error).__name__})")
 
 

@@ -51,7 +51,7 @@ CREATE TABLE attempts (
 COMMENT ON TABLE attempts IS 'How every request ended, every time it was bought; the times are those of its shard.';
 
 CREATE TABLE results (
-    request_key VARCHAR PRIMARY KEY, job_id VARCHAR NOT NULL, shard_id VARCHAR NOT NULL, attempt INTEGER NOT NULL,
+    request_key VARCHAR NOT NULL, job_id VARCHAR NOT NULL, shard_id VARCHAR NOT NULL, attempt INTEGER NOT NULL,
     model VARCHAR NOT NULL, answer JSON NOT NULL, cost_usd DECIMAL(18, 9) NOT NULL);
 COMMENT ON TABLE results IS 'The one accepted answer per request; the time of the answer is that of its shard.';
 

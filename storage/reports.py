@@ -121,7 +121,8 @@ _DEAD_LETTERS = View(
     "dead_letters",
     """
 WITH tries AS (
-    SELECT dead.job_id, dead.item_id, dead.request_key, requests.shard_id, shards.attempt,
+    SELECT dead.job_id, dead.item_id, dead.request_key, requests.job_id AS bought_by,
+        requests.shard_id, shards.attempt,
         attempts.outcome, attempts.code, coalesce(attempts.message, shards.detail) AS message,
         attempts.raw_key, attempts.raw_line,
         (requests.job_id = dead.job_id, bought.created_at, shards.attempt, requests.shard_id) AS recency
@@ -135,13 +136,16 @@ lasts AS (
     SELECT job_id, item_id, request_key, count(outcome) AS attempts,
         list(concat_ws(': ', coalesce(outcome, 'not_bought'), nullif(code, ''), nullif(message, '')) ORDER BY recency)
             FILTER (WHERE shard_id IS NOT NULL) AS messages,
-        arg_max(struct_pack(shard_id, attempt, outcome, code, message, raw_key, raw_line), recency) AS latest
+        arg_max(
+            struct_pack(bought_by, shard_id, attempt, outcome, code, message, raw_key, raw_line),
+            (outcome IS NOT NULL, recency)) AS latest
     FROM tries GROUP BY job_id, item_id, request_key)
 SELECT lasts.job_id, jobs.task, lasts.item_id, lasts.request_key,
     coalesce(latest.outcome, 'not_bought') AS reason, latest.code AS code, latest.message AS message,
     lasts.attempts, coalesce(lasts.messages, []) AS messages,
-    latest.shard_id AS shard_id, latest.attempt AS attempt, latest.raw_key AS raw_key, latest.raw_line AS raw_line,
-    'batchjobs retry ' || lasts.job_id AS retry
+    latest.bought_by AS bought_by, latest.shard_id AS shard_id, latest.attempt AS attempt,
+    latest.raw_key AS raw_key, latest.raw_line AS raw_line,
+    'batchjobs retry ' || coalesce(latest.bought_by, lasts.job_id) AS retry
 FROM lasts JOIN jobs ON jobs.job_id = lasts.job_id
 """,
     "Items without a result and with nothing in flight, each after its last attempt.",
@@ -156,11 +160,12 @@ FROM lasts JOIN jobs ON jobs.job_id = lasts.job_id
         "message": "What the provider or the validator said last.",
         "attempts": "How many times the request was bought, by whichever job.",
         "messages": "Every attempt in a few words, the oldest first.",
+        "bought_by": "The job of the last attempt; an earlier one where the item waited for its answer.",
         "shard_id": "The shard of the last attempt.",
         "attempt": "The number of the last attempt.",
         "raw_key": "The stored object that holds the provider's own bytes of the last attempt.",
         "raw_line": "The line in that object.",
-        "retry": "The command that buys the job's dead letters once more.",
+        "retry": "The command that buys this and the other dead letters of its job once more.",
     },
 )
 

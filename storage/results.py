@@ -11,12 +11,13 @@ import duckdb
 import pyarrow as pa
 
 from storage import screening
+from storage.audit import violations
 from storage.contract import Conflict, Damaged, Missing
 from storage.duckfile import DuckFile, meaning
 from storage.reports import general_views
 from storage.rows import CarriedCounts, Failure, JobRow, ShardRow
 from storage.screening import Verdict
-from storage.tables import CARRIED, OUTCOMES, REJECTS, REQUESTS, SHARDS, STRAYS
+from storage.tables import CARRIED, OUTCOMES, REJECTS, REQUESTS, SHARDS, STRAYS, arrow_table
 from storage.views import View, ViewSpec, comment_statements, create_statement, quoted, task_views
 
 __all__ = ["CarriedCounts", "Failure", "JobRow", "Results", "ShardRow", "Verdict", "ViewSpec"]
@@ -32,17 +33,26 @@ FULL JOIN staged USING (custom_id)
 """
 
 # Two shards may both bring an answer to one request; which is kept must not depend on the order they are loaded in.
+# MERGE and no primary key: DuckDB holds an index in memory, 115 bytes a row, which would set a limit to the store.
 _ADD_RESULTS = """
-INSERT INTO results BY NAME
-SELECT request_key, $job_id AS job_id, $shard_id AS shard_id, $attempt AS attempt, $model AS model, answer, cost_usd
-FROM staged WHERE outcome = 'succeeded'
-QUALIFY row_number() OVER (PARTITION BY request_key ORDER BY custom_id) = 1
-ON CONFLICT (request_key) DO UPDATE SET job_id = excluded.job_id, shard_id = excluded.shard_id,
-    attempt = excluded.attempt, model = excluded.model, answer = excluded.answer, cost_usd = excluded.cost_usd
-WHERE (excluded.job_id, excluded.shard_id) < (results.job_id, results.shard_id)
+MERGE INTO results USING (
+    SELECT request_key, $job_id AS job_id, $shard_id AS shard_id, $attempt AS attempt, $model AS model, answer, cost_usd
+    FROM staged WHERE outcome = 'succeeded'
+    QUALIFY row_number() OVER (PARTITION BY request_key ORDER BY custom_id) = 1
+) AS fresh ON fresh.request_key = results.request_key
+WHEN MATCHED AND (fresh.job_id, fresh.shard_id) < (results.job_id, results.shard_id) THEN UPDATE BY NAME
+WHEN NOT MATCHED THEN INSERT BY NAME
 """
 
-_SET_SHARDS = "UPDATE shards SET {} FROM fresh WHERE shards.job_id = fresh.job_id AND shards.shard_id = fresh.shard_id"
+# What has not changed is not written: a pass over a quiet store leaves no trace in the file.
+_SET_SHARDS = """
+UPDATE shards SET {settings} FROM fresh
+WHERE shards.job_id = fresh.job_id AND shards.shard_id = fresh.shard_id AND ({stored}) IS DISTINCT FROM ({fresh})
+""".format(
+    settings=", ".join(f'"{name}" = fresh."{name}"' for name in SHARDS.names[2:]),
+    stored=", ".join(f'shards."{name}"' for name in SHARDS.names),
+    fresh=", ".join(f'fresh."{name}"' for name in SHARDS.names),
+)
 
 
 class Results:
@@ -79,7 +89,9 @@ class Results:
         """
         with self._transaction(f"the plan of job {job.job_id}"):
             if self._rows("SELECT 1 FROM jobs WHERE job_id = $job_id", job_id=job.job_id):
-                self._db.execute("UPDATE jobs SET state = $1 WHERE job_id = $2", [job.state, job.job_id])
+                self._db.execute(
+                    "UPDATE jobs SET state = $1 WHERE job_id = $2 AND state <> $1", [job.state, job.job_id]
+                )
                 return
             self._insert("jobs", dataclasses.asdict(job))
             for table, schema, path in (("items", CARRIED, carried), ("rejects", REJECTS, rejects)):
@@ -152,13 +164,25 @@ class Results:
     def failures(self, job_id: str) -> list[Failure]:
         """The items of a job that have no result and nothing in flight, each with its latest attempt."""
         query = """
-            SELECT item_id, request_key, shard_id, attempt, reason, code, message, raw_key, raw_line
+            SELECT item_id, request_key, bought_by, shard_id, attempt, reason, code, message, raw_key, raw_line
             FROM dead_letters WHERE job_id = $job_id ORDER BY item_id"""
         return [Failure(*row) for row in self._rows(query, job_id=job_id)]
 
     def define_task_view(self, spec: ViewSpec) -> None:
-        """Define the typed view of a task and the views over it, replacing what they were. Raises ValueError."""
-        self._define(task_views(spec))
+        """Define the typed view of a task and the views over it, replacing what they were.
+
+        Raises ValueError for a name that is taken or is no name, and for a view that the database does not accept.
+        """
+        views = task_views(spec)
+        taken = {name for (name,) in self._rows("SELECT table_name FROM duckdb_tables()")}
+        for name in sorted({view.name for view in views} & (taken | {view.name for view in general_views()})):
+            raise ValueError(f"task {spec.task} cannot define the view {name}: every results store has one")
+        self._define(views)
+
+    def violations(self) -> list[str]:
+        """Every promised identity that does not hold, one sentence each; empty when nothing is lost or doubled."""
+        with self._explained("the audit"):
+            return list(violations(self._db))
 
     def publish(self, target: Path) -> None:
         """Replace the analysts' file by what is merged now, in one step; readers keep the file they opened.
@@ -194,12 +218,9 @@ class Results:
 
     def _update_shards(self, rows: Sequence[ShardRow]) -> None:
         columns = {name: [_stored(getattr(row, name)) for row in rows] for name in SHARDS.names}
-        changing = ", ".join(
-            f'"{name}" = fresh."{name}"' for name in SHARDS.names if name not in ("job_id", "shard_id")
-        )
-        self._db.register("fresh", pa.table(columns, schema=SHARDS))
+        self._db.register("fresh", arrow_table(SHARDS, columns))
         try:
-            self._db.execute(_SET_SHARDS.format(changing))
+            self._db.execute(_SET_SHARDS)
         finally:
             self._db.unregister("fresh")
 
@@ -229,7 +250,10 @@ class Results:
     def _define(self, views: Sequence[View]) -> None:
         with self._transaction("the views"):
             for view in views:
-                self._db.execute(create_statement(view))
+                try:
+                    self._db.execute(create_statement(view))
+                except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+                    raise ValueError(f"view {view.name} cannot be defined: {error}") from None
                 described = self._db.execute(f"DESCRIBE {quoted(view.name)}").fetchall()
                 for statement in comment_statements(view, [name for name, *_ in described]):
                     self._db.execute(statement)

@@ -61,10 +61,15 @@ class CarriedCounts:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An item without a result and with nothing in flight, after its last attempt; None where nothing was bought."""
+    """An item without a result and with nothing in flight, after its last attempt.
+
+    `bought_by` is the job of that attempt, an earlier one where the item waited for its answer. Where the request was
+    never bought, `outcome` is not_bought.
+    """
 
     item_id: str
     request_key: str
+    bought_by: str | None
     shard_id: str | None
     attempt: int | None
     outcome: str

@@ -109,6 +109,11 @@ def _row_count(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> int:
     return lengths.pop()
 
 
+def arrow_table(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """The columns in memory, under the same rules as a file."""
+    return pa.Table.from_batches(_batches(schema, columns, _row_count(schema, columns)), schema=schema)
+
+
 def _batches(schema: pa.Schema, columns: Mapping[str, Sequence[Any]], rows: int) -> Iterator[pa.RecordBatch]:
     for start in range(0, rows, ROW_GROUP_ROWS):
         stop = start + ROW_GROUP_ROWS

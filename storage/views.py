@@ -170,6 +170,8 @@ def _transformed(document: str, columns: Sequence[ViewColumn]) -> str:
     for column in columns:
         if column.sql_type not in SQL_TYPES:
             raise ValueError(f"column {column.name} cannot have the type {column.sql_type!r}")
+    if len({column.name.lower() for column in columns}) < len(columns):
+        raise ValueError(f"two columns are told apart by nothing but case: {[column.name for column in columns]}")
     structure = json.dumps({column.name: column.sql_type for column in columns})
     return f"json_transform({document}, {literal(structure)})"
 
