@@ -21,6 +21,7 @@ from storage.layout import checked_key, checked_prefix, is_key, is_segment
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 20
+_CONNECTIONS = 16
 _ATTEMPTS = 7  # with the waits below a store has about 13 s to come back
 _URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*?))?/?")
 _ADVICE = {
@@ -31,6 +32,67 @@ _ADVICE = {
 }
 
 
+class _Bucket:
+    """Requests to one bucket, repeated while it is only busy; every failure becomes a StorageError."""
+
+    def __init__(self, name: str, client: Any, sleep: Callable[[float], None]) -> None:
+        self.name = name
+        self.client = client or connect(_CONNECTIONS)
+        self._retrying = Retrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential_jitter(multiplier=0.2, max=10, jitter=0.2),
+            retry=retry_if_exception(_is_transient),
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def put(self, path: str, content: Callable[[], BinaryIO]) -> bool:
+        """True when this call made the object, False when it was there (412 Precondition Failed)."""
+
+        def put() -> bool:
+            with content() as body:
+                try:
+                    self.client.put_object(
+                        Bucket=self.name, Key=path, Body=body, IfNoneMatch="*", ChecksumAlgorithm="SHA256"
+                    )
+                except ClientError as error:
+                    if _status(error) == 412:
+                        return False
+                    raise
+            return True
+
+        return self.call("create", path, put)
+
+    def get(self, path: str, target: IO[bytes]) -> None:
+        def get() -> None:
+            target.seek(0)
+            target.truncate()
+            body = self.client.get_object(Bucket=self.name, Key=path)["Body"]
+            for chunk in body.iter_chunks(_CHUNK_BYTES):
+                target.write(chunk)
+            target.flush()
+
+        self.call("read", path, get)
+
+    def pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        options |= {"Bucket": self.name, "Prefix": prefix}
+        while True:
+            page = self.call("list", prefix, lambda: self.client.list_objects_v2(**options))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            options["ContinuationToken"] = page["NextContinuationToken"]
+
+    def delete(self, path: str) -> None:
+        self.call("delete", path, lambda: self.client.delete_object(Bucket=self.name, Key=path))
+
+    def call(self, verb: str, path: str, request: Callable[[], T]) -> T:
+        try:
+            return self._retrying(request)
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise _translated(f"{verb} s3://{self.name}/{path}", error) from error
+
+
 class S3Store:
     """An ObjectStore below `s3://bucket/prefix`. One PUT with `If-None-Match: *` creates an object, up to 5 GB.
 
@@ -38,7 +100,7 @@ class S3Store:
     `create` raises StoreUnavailable the object may exist all the same: create it again, with the same bytes.
     """
 
-    parallel_reads = 16
+    parallel_reads = _CONNECTIONS
 
     def __init__(
         self,
@@ -48,17 +110,10 @@ class S3Store:
         spool_dir: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._bucket, self._prefix = split_url(url)
-        self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
-        self._client = client or connect(self.parallel_reads)
+        name, self._prefix = split_url(url)
+        self._bucket = _Bucket(name, client, sleep)
         self._spool_dir = spool_dir
-        self._retrying = Retrying(
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential_jitter(multiplier=0.2, max=10, jitter=0.2),
-            retry=retry_if_exception(_is_transient),
-            sleep=sleep,
-            reraise=True,
-        )
+        self.url = f"s3://{name}/{self._prefix}".rstrip("/")
 
     def create(self, key: str, data: bytes) -> None:
         self._create(key, lambda: BytesIO(data))
@@ -68,56 +123,42 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         target = BytesIO()
-        self._download(key, target)
+        self._bucket.get(self._path(key), target)
         return target.getvalue()
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
-        suffix = f"-{checked_key(key).rpartition('/')[2]}"
-        with self._call("read", key, lambda: NamedTemporaryFile(dir=self._spool_dir, suffix=suffix)) as target:
-            self._download(key, target)
+        path = self._path(key)
+        with self._bucket.call("read", path, lambda: self._temporary(path.rpartition("/")[2])) as target:
+            self._bucket.get(path, target)
             yield Path(target.name)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        for page in self._pages(checked_prefix(prefix)):
-            names = (entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", ()))
-            yield from filter(is_key, names)
+        for page in self._bucket.pages(self._prefix + checked_prefix(prefix)):
+            keys = (entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", ()))
+            yield from filter(is_key, keys)
 
     def children(self, prefix: str) -> Iterator[str]:
-        folder = f"{self._prefix}{checked_prefix(prefix)}"
+        folder = self._prefix + checked_prefix(prefix)
         found: set[str] = set()
-        for page in self._pages(prefix, Delimiter="/"):
+        for page in self._bucket.pages(folder, Delimiter="/"):
             paths = [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
             paths += [entry["Key"] for entry in page.get("Contents", ())]
             found.update(path.removeprefix(folder).rstrip("/") for path in paths)
         yield from sorted(filter(is_segment, found))
 
     def delete(self, key: str) -> None:
-        self._call("delete", key, lambda: self._client.delete_object(**self._at(key)))
+        self._bucket.delete(self._path(key))
 
-    def _at(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": f"{self._prefix}{checked_key(key)}"}
+    def _path(self, key: str) -> str:
+        return f"{self._prefix}{checked_key(key)}"
+
+    def _temporary(self, name: str) -> IO[bytes]:
+        return NamedTemporaryFile(dir=self._spool_dir, suffix=f"-{name}")
 
     def _create(self, key: str, content: Callable[[], BinaryIO]) -> None:
-        if not self._put(key, content) and not self._holds(key, content):
+        if not self._bucket.put(self._path(key), content) and not self._holds(key, content):
             raise Conflict(f"{key} exists in {self.url} with other bytes: read it again and go on from there")
-
-    def _put(self, key: str, content: Callable[[], BinaryIO]) -> bool:
-        """True when this call made the object, False when it was there (S3: 412 Precondition Failed)."""
-
-        target = self._at(key)
-
-        def put() -> bool:
-            with content() as body:
-                try:
-                    self._client.put_object(Body=body, IfNoneMatch="*", ChecksumAlgorithm="SHA256", **target)
-                except ClientError as error:
-                    if _status(error) == 412:
-                        return False
-                    raise
-            return True
-
-        return self._call("create", key, put)
 
     def _holds(self, key: str, content: Callable[[], BinaryIO]) -> bool:
         try:
@@ -128,32 +169,15 @@ class S3Store:
                 f"{self.url} says that {key} exists and then that it does not: run the command again"
             ) from None
 
-    def _download(self, key: str, target: IO[bytes]) -> None:
-        def download() -> None:
-            target.seek(0)
-            target.truncate()
-            body = self._client.get_object(**self._at(key))["Body"]
-            for chunk in body.iter_chunks(_CHUNK_BYTES):
-                target.write(chunk)
-            target.flush()
 
-        self._call("read", key, download)
-
-    def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
-        options |= {"Bucket": self._bucket, "Prefix": f"{self._prefix}{prefix}"}
-        while True:
-            page = self._call("list", prefix, lambda: self._client.list_objects_v2(**options))
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            options["ContinuationToken"] = page["NextContinuationToken"]
-
-    def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
-        """What `call` returns, asked again while the store is only busy. Raises a StorageError."""
-        try:
-            return self._retrying(call)
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise _translated(f"{verb} {key} in {self.url}", error) from error
+def download(url: str, target: Path, client: Any = None, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Copy any one object, `s3://bucket/key`, to a new local file. Raises BadName, Missing, StoreUnavailable."""
+    name, slash, path = url.removeprefix("s3://").partition("/")
+    split_url(f"s3://{name}")
+    if not slash or not path:
+        raise BadName(f"{url!r} names no object: it must have the form s3://bucket/key")
+    with target.open("xb") as file:
+        _Bucket(name, client, sleep).get(path, file)
 
 
 def connect(connections: int) -> Any:
