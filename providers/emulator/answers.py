@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
+from math import ceil, floor
 from typing import Any
 
 from providers.emulator import phrases
@@ -144,8 +145,9 @@ def _array(place: _Place, schema: Schema) -> Make:
         parts = _Lazy.several(place.down(place.name), schema["prefixItems"])
         return lambda draw: [make(draw) for make in parts]
     item = _Lazy(place.down(place.name), schema.get("items", {}))
-    low = int(schema.get("minItems", 0))
-    high = int(schema.get("maxItems", max(4, low)))
+    low = int(_bound(schema, "minItems") or 0)
+    told = _bound(schema, "maxItems")
+    high = max(4, low) if told is None else int(told)
     if place.depth >= _DEEP:
         high = low
     bad = _named(place.name, phrases.BAD_NAMES)
@@ -193,17 +195,31 @@ def _named(name: str, parts: Sequence[str]) -> bool:
     return any(part in name.lower() for part in parts)
 
 
-def _limits(name: str, schema: Schema, whole: bool) -> tuple[float, float]:
+def _bound(schema: Schema, word: str) -> float | None:
+    """A limit, from the schema or from where Anthropic's SDK moves it: "{minimum: 0, maximum: 100}"."""
+    if word in schema:
+        return float(schema[word])
+    told = re.search(rf"\b{word}: (-?\d+(?:\.\d+)?)", str(schema.get("description", "")))
+    return float(told[1]) if told else None
+
+
+def _end(schema: Schema, word: str, step: float) -> float | None:
+    """One end of a range; an exclusive one is moved inside by `step`."""
+    inclusive, exclusive = _bound(schema, word), _bound(schema, f"exclusive{word.capitalize()}")
+    if inclusive is not None:
+        return inclusive
+    return None if exclusive is None else exclusive + step
+
+
+def _limits(name: str, schema: Schema, step: float) -> tuple[float, float]:
     """The range of a number: from the schema, from its description ("0-100"), or from its name."""
-    step = 1 if whole else 1e-6
-    low = schema.get("minimum", schema["exclusiveMinimum"] + step if "exclusiveMinimum" in schema else None)
-    high = schema.get("maximum", schema["exclusiveMaximum"] - step if "exclusiveMaximum" in schema else None)
+    low, high = _end(schema, "minimum", step), _end(schema, "maximum", -step)
     told = _RANGE.search(str(schema.get("description", "")))
-    if told and low is None and high is None and float(told[1]) < float(told[2]):
-        low, high = float(told[1]), float(told[2])
-    if low is None and high is None:
-        return _usual(name, whole)
-    return (low if low is not None else high - 100, high if high is not None else low + 100)
+    if low is not None:
+        return low, low + 100 if high is None else high
+    if high is not None:
+        return high - 100, high
+    return (float(told[1]), float(told[2])) if told and float(told[1]) < float(told[2]) else _usual(name, step == 1)
 
 
 def _usual(name: str, whole: bool) -> tuple[float, float]:
@@ -214,23 +230,25 @@ def _usual(name: str, whole: bool) -> tuple[float, float]:
     return (0, 100) if whole else (0.0, 1.0)
 
 
-def _number(place: _Place, schema: Schema, *, whole: bool = False) -> Make:
-    low, high = _limits(place.name, schema, whole)
-    step = schema.get("multipleOf")
+def _number(place: _Place, schema: Schema, step: float = 1e-6) -> Make:
+    """Within its range, or on the grid of whole numbers or of `multipleOf`."""
+    low, high = _limits(place.name, schema, step)
     bad, good = _named(place.name, phrases.BAD_NAMES), _named(place.name, phrases.GOOD_NAMES)
+    grid = schema.get("multipleOf", 1 if step == 1 else None)
+    digits = 6 if high - low < 1 else 2
 
     def number(draw: Draw) -> float:
         share = draw.near_mood() if bad else 1 - draw.near_mood() if good else draw.share()
-        value = low + share * (high - low)
-        if step:
-            value = min(round(value / step) * step, high // step * step)
-        return int(round(value)) if whole else round(value, 6 if high - low < 1 else 2)  # noqa: RUF046 -- low may be a float
+        if grid is None:
+            return min(max(round(low + share * (high - low), digits), low), high)
+        first, last = ceil(low / grid), floor(high / grid)
+        return (first + round(share * (last - first))) * grid  # type: ignore[no-any-return]
 
     return number
 
 
 def _integer(place: _Place, schema: Schema) -> Make:
-    return _number(place, schema, whole=True)
+    return _number(place, schema, 1)
 
 
 def _boolean(place: _Place, _schema: Schema) -> Make:

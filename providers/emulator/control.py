@@ -20,7 +20,10 @@ def routes(emulator: "Emulator") -> list[Route]:
     """GET charges, batches, requests, now; POST advance {"seconds"}, faults {…} (adds one); DELETE faults."""
 
     def advance(call: Call) -> Reply:
-        emulator.advance(float(_asked(call)["seconds"]))
+        seconds = _asked(call).get("seconds")
+        if not isinstance(seconds, int | float) or seconds < 0:
+            raise Problem(Reply(400, {"error": "seconds is a number, and virtual time does not go back"}))
+        emulator.advance(seconds)
         return now(call)
 
     def now(_call: Call) -> Reply:
