@@ -171,7 +171,9 @@ def _worked_out(config: bytes, tools: bytes) -> _Wanted | str:
         return f"output_config.format.schema: {complaint}" if complaint else _Wanted(compiled(schema))
     offered = msgspec.json.decode(tools) if tools else None
     if offered:
-        return _Wanted(compiled(offered[0].get("input_schema", {"type": "object"})), offered[0].get("name", "tool"))
+        return _Wanted(
+            compiled({**offered[0].get("input_schema", {}), "type": "object"}), offered[0].get("name", "tool")
+        )
     return _Wanted()
 
 

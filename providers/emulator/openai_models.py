@@ -150,7 +150,7 @@ def _worked_out(param: str, shape: bytes, tools: bytes) -> _Wanted | asks.Object
     offered = msgspec.json.decode(tools) if tools else None
     if offered:
         tool = offered[0].get("function", offered[0])
-        return _Wanted(compiled(tool.get("parameters", {"type": "object"})), tool.get("name", "tool"))
+        return _Wanted(compiled({**tool.get("parameters", {}), "type": "object"}), tool.get("name", "tool"))
     return _Wanted()
 
 

@@ -73,7 +73,7 @@ def completion(origin: Origin, spoken: Spoken, spent: Spent) -> dict[str, Any]:
             },
         },
         "service_tier": "default",
-        "system_fingerprint": None,
+        "system_fingerprint": "fp_emulator",
     }
 
 
@@ -110,7 +110,6 @@ def response(origin: Origin, spoken: Spoken, spent: Spent) -> dict[str, Any]:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": spent.total + spoken.tokens,
         },
-        "user": None,
         "metadata": {},
     }
 
