@@ -35,6 +35,7 @@ class Syscalls:
 
     def make_directory(self, path: Path) -> None:
         path.mkdir(0o700)
+        path.chmod(0o700)
 
     def create_file(self, path: Path) -> int:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
