@@ -268,15 +268,17 @@ def _request_list(shard: ShardFile, tag: Tag) -> RequestList:
 
 
 def status_of(batch: _Batch, pause_s: float | None = None) -> Status:
-    """What a batch object says, in our words. Counts are frozen until the end (PROVIDERS §2.3). Pure."""
+    """What a batch object says, in our words. Pure.
+
+    Counts are frozen until the end, and then every request has a result line, run or not (PROVIDERS §2.3, §2.4).
+    """
     word = batch.processing_status.lower()
     state = _STATES.get(word, State.running)
     warning = "" if word in _STATES else f"Batch {batch.id} has the unknown status {word[:40]!r}: taken as running."
     total, counts = _total(batch), batch.request_counts
     if state is not State.ended or counts is None:
         return Status(state, word, total=total, warning=warning, retry_after_s=pause_s)
-    done = (counts.succeeded or 0) + (counts.errored or 0)
-    return Status(state, word, total=total, done=done, failed=counts.errored, retry_after_s=pause_s)
+    return Status(state, word, total=total, done=total, failed=counts.errored, retry_after_s=pause_s)
 
 
 def _total(batch: _Batch) -> int | None:

@@ -152,7 +152,7 @@ class Status:
     state: State
     word: str  # the provider's own status, for people
     total: int | None = None
-    done: int | None = None  # answered, well or not
+    done: int | None = None  # have a line in the result files: answered, well or not (Anthropic: of every kind)
     failed: int | None = None
     code: str = ""  # why it was rejected as a whole
     message: str = ""

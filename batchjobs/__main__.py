@@ -1,0 +1,5 @@
+"""`python -m batchjobs` is the command line."""
+
+from batchjobs.cli import main
+
+main()

@@ -1,0 +1,269 @@
+"""What each command does once its arguments are read: call the verbs, show the outcome, return the exit code."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from batchjobs import collect as collecting
+from batchjobs import report as reporting
+from batchjobs import submit as submitting
+from batchjobs.desk import Desk, open_desk
+from batchjobs.env import Env, real_env
+from batchjobs.errors import BatchJobsError, UsageError
+from batchjobs.jobs import Job, find_job, job_ids, load_job
+from batchjobs.plan import Plan
+from batchjobs.project import catch_up, open_results, publish
+from batchjobs.retry import plan_retry
+from batchjobs.rounds import Night, one_pass, open_jobs, run_until_done
+from batchjobs.screen import progress
+from batchjobs.settings import deadline_at, load_settings
+from storage.results import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command: its desk, and where its words go (people's words on stdout, or on stderr beside a JSON document)."""
+
+    desk: Desk
+    out: Console
+    as_json: bool
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.desk.close()
+
+    def show(self, document: dict[str, Any], *parts: RenderableType) -> None:
+        """The outcome: one JSON document for a machine, tables for a person."""
+        if self.as_json:
+            print(json.dumps(document, default=str))  # noqa: T201 stdout is the interface here
+        else:
+            for part in parts:
+                self.out.print(part)
+
+    def tell(self, sentences: Sequence[str]) -> None:
+        """Troubles and notes, one a line."""
+        for sentence in sentences:
+            self.out.print(reporting.plain(sentence), soft_wrap=True)
+
+
+def open_session(
+    name: str, flags: dict[str, Any], config: Path | None, *, as_json: bool, verbose: bool, env: Env | None = None
+) -> Session:
+    """Settings from all layers, then the desk. Raises UsageError, Unreachable."""
+    out = Console(stderr=as_json, highlight=False, soft_wrap=False)
+    settings = load_settings(flags, config)
+    desk = open_desk(env or real_env(), settings, lambda text: out.print(reporting.plain(text), style="dim"))
+    if verbose:
+        desk.say(f"{name}: store {settings.store}, results {desk.results_path}")
+    return Session(desk, out, as_json)
+
+
+def submit(session: Session, source: str, query: str | None, dry_run: bool) -> int:
+    """Accept and buy; what does not fit the queue waits for `poll` or `run`."""
+    plan, already = _accept(session, source, query, dry_run)
+    document = reporting.plan_document(plan, already, dry_run)
+    if dry_run:
+        session.show(document, reporting.plan_table(plan, already, dry_run))
+        return 0
+    night = one_pass(session.desk, [plan.job])
+    job = night.jobs[0]
+    document = reporting.job_document(job, night.rounds.get(job.id)) | document | {"state": job.state}
+    session.show(
+        document, reporting.plan_table(plan, already, dry_run), reporting.shards_table(job, night.rounds.get(job.id))
+    )
+    session.tell(night.troubles)
+    return reporting.EXIT_OVER_BUDGET if night.over_budget else 0
+
+
+def _accept(session: Session, source: str, query: str | None, dry_run: bool = False) -> tuple[Plan, bool]:
+    desk = session.desk
+    order = submitting.resolve(desk.settings, source, query, desk)
+    with desk.exclusive("packing"):
+        made = submitting.submit(desk, order, dry_run)
+        if made.plan.rejects_key and not made.already:
+            path = submitting.write_rejects(desk, made.plan)
+            desk.say(f"{made.plan.rejected + made.plan.duplicates} items were rejected: {path}")
+    return made.plan, made.already
+
+
+def run(session: Session, source: str, query: str | None) -> int:
+    """Submit, then passes until done."""
+    plan, already = _accept(session, source, query)
+    if not session.as_json:
+        session.out.print(reporting.plan_table(plan, already, dry_run=False))
+    return _until_done(session, [plan.job])
+
+
+def _until_done(session: Session, jobs: list[str]) -> int:
+    desk = session.desk
+    before = {job: load_job(desk.store, job).cost for job in jobs}
+    deadline = deadline_at(desk.settings.deadline, desk.env.now())
+    with progress(session.out, desk.env.now) as show:
+        night = run_until_done(desk, jobs, deadline, show)
+    for job in night.jobs:
+        document = reporting.job_document(job, night.rounds.get(job.id))
+        document |= {"spent_now_usd": reporting.money(job.cost - before[job.id]), "stopped": night.stopped}
+        session.show(document, *_ending(job, night))
+    session.tell(night.troubles)
+    return reporting.exit_code(night.jobs, night.over_budget)
+
+
+def _ending(job: Job, night: Night) -> list[RenderableType]:
+    parts: list[RenderableType] = [reporting.job_table(job)]
+    if not job.finished:
+        parts.append(reporting.shards_table(job, night.rounds.get(job.id)))
+        parts.append(f"Not finished: {night.stopped}. The same command goes on from here.")
+    if job.failed:
+        parts.append(f"Look at the failed items:  batchjobs failures {job.id}")
+    return parts
+
+
+def poll(session: Session, wanted: str | None, watch: bool) -> int:
+    """One pass over a job or over all open ones; with `watch` until they have ended."""
+    jobs = _chosen(session.desk, wanted)
+    if watch and jobs:
+        return _until_done(session, jobs)
+    night = one_pass(session.desk, jobs)
+    return _show_night(session, night)
+
+
+def collect(session: Session, wanted: str | None) -> int:
+    """A pass that sends nothing."""
+    night = one_pass(session.desk, _chosen(session.desk, wanted), send=False)
+    return _show_night(session, night)
+
+
+def _chosen(desk: Desk, wanted: str | None) -> list[str]:
+    return [find_job(desk.store, wanted)] if wanted else [job.id for job in open_jobs(desk)]
+
+
+def _show_night(session: Session, night: Night) -> int:
+    documents = [reporting.job_document(job, night.rounds.get(job.id)) for job in night.jobs]
+    tables: list[RenderableType] = [reporting.shards_table(job, night.rounds.get(job.id)) for job in night.jobs]
+    session.show(_one(documents), *(tables or ["Nothing is open: no job waits for an answer."]))
+    session.tell(night.troubles)
+    return reporting.exit_code(night.jobs, night.over_budget)
+
+
+def _one(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """One JSON document: the job's own, or all of them under `jobs`."""
+    return documents[0] if len(documents) == 1 else {"jobs": documents}
+
+
+def status(session: Session, wanted: str | None) -> int:
+    """Read the ledgers and say what they say."""
+    store = session.desk.store
+    if wanted is not None:
+        job = load_job(store, find_job(store, wanted))
+        session.show(reporting.job_document(job), reporting.job_table(job), reporting.shards_table(job))
+        return reporting.exit_code([job])
+    jobs = [load_job(store, job) for job in job_ids(store)]
+    parts: list[RenderableType] = (
+        [reporting.jobs_table(jobs)] if jobs else ["No job yet: `batchjobs submit INPUT` makes one."]
+    )
+    session.show(_one([reporting.job_document(job) for job in jobs]), *parts)
+    return reporting.exit_code(jobs)
+
+
+def report(session: Session, wanted: str) -> int:
+    """The job's table, and its outcomes over all attempts."""
+    job = load_job(session.desk.store, find_job(session.desk.store, wanted))
+    document = reporting.job_document(job)
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(document["outcomes"].items()))
+    session.show(document, reporting.job_table(job), f"  outcomes of all attempts: {outcomes or 'none yet'}")
+    return reporting.exit_code([job])
+
+
+def _failures(desk: Desk, job: Job) -> list[Failure]:
+    with desk.exclusive("reading failures"), open_results(desk) as results:
+        catch_up(desk, results)
+        return results.failures(job.id)
+
+
+def failures(session: Session, wanted: str) -> int:
+    """Every dead letter of a job."""
+    job = load_job(session.desk.store, find_job(session.desk.store, wanted))
+    dead = _failures(session.desk, job)
+    document = {
+        "job_id": job.id,
+        "failed": len(dead),
+        "rejected": job.plan.rejected + job.plan.duplicates,
+        "failures": [reporting.failure_document(failure) for failure in dead],
+    }
+    table = reporting.failures_table(job, dead)
+    session.show(document, table if dead else f"{job.id}: no failed items.")
+    if dead:
+        session.tell([f"Buy them once more:  batchjobs retry {job.id}"])
+    return reporting.EXIT_SOME_FAILED if dead else 0
+
+
+def retry(session: Session, wanted: str, items: Sequence[str]) -> int:
+    """Plan one more attempt for the failed items, and send it."""
+    desk = session.desk
+    job_id = find_job(desk.store, wanted)
+    dead = _failures(desk, load_job(desk.store, job_id))
+    unknown = sorted(set(items) - {failure.item_id for failure in dead})
+    if unknown:
+        raise UsageError(f"Job {job_id} has no failed item {unknown[0]!r}: `batchjobs failures {job_id}` lists them.")
+    keys = {failure.request_key for failure in dead if not items or failure.item_id in items}
+    with desk.exclusive("planning a retry"):
+        count = _plan_retries(desk, load_job(desk.store, job_id), keys)
+    if count == 0:
+        session.show({"job_id": job_id, "retried": 0}, f"{job_id}: nothing to retry.")
+        return 0
+    night = one_pass(desk, [job_id])
+    job = night.jobs[0]
+    document = reporting.job_document(job, night.rounds.get(job.id)) | {"retried": count}
+    session.show(
+        document, f"{count:,} requests are bought once more.", reporting.shards_table(job, night.rounds.get(job_id))
+    )
+    session.tell(night.troubles)
+    return reporting.exit_code([job], night.over_budget)
+
+
+def _plan_retries(desk: Desk, job: Job, keys: set[str]) -> int:
+    """Plan the dead requests of every shard anew; a cancelled job is taken up again by that."""
+    count = 0
+    for shard in job.shards:
+        if job.dead(shard):
+            count += plan_retry(desk, job, shard, keys)
+            job = load_job(desk.store, job.id)
+    if count and job.cancelled:
+        desk.append(job.id, "job", job.number, "resumed", {})
+    return count
+
+
+def cancel(session: Session, wanted: str) -> int:
+    """Stop a job; its waiting shards settle as cancelled at once."""
+    desk = session.desk
+    job_id = find_job(desk.store, wanted)
+    with desk.exclusive("cancelling"):
+        sentences = list(collecting.cancel(desk, load_job(desk.store, job_id)))
+    night = one_pass(desk, [job_id])
+    job = night.jobs[0]
+    seen = night.rounds.get(job_id)
+    session.show(reporting.job_document(job, seen), reporting.shards_table(job, seen))
+    session.tell(sentences + night.troubles)
+    return reporting.exit_code([job])
+
+
+def rebuild(session: Session) -> int:
+    """Delete the projection, load everything again, publish."""
+    desk = session.desk
+    with desk.exclusive("rebuilding"):
+        for path in (desk.database, desk.database.with_name(desk.database.name + ".wal")):
+            path.unlink(missing_ok=True)
+        with open_results(desk) as results:
+            troubles = catch_up(desk, results)
+            publish(desk, results)
+    jobs = [load_job(desk.store, job) for job in job_ids(desk.store)]
+    document = {"state": "rebuilt", "results": str(desk.results_path), "jobs": [job.id for job in jobs]}
+    session.show(document, f"{desk.results_path}: rebuilt from {len(jobs)} jobs.")
+    session.tell(troubles)
+    return BatchJobsError.exit_code if troubles else 0

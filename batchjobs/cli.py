@@ -1,0 +1,299 @@
+"""The commands: arguments in, exit code out. Everything heavy is imported when a command runs, so --help is instant."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from batchjobs import __version__
+from batchjobs.errors import BatchJobsError, UsageError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+Command = Callable[..., Any]
+
+
+class Commands(click.Group):
+    """Lists the commands in the order of a night, not of the alphabet."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="batchjobs")
+def cli() -> None:
+    """Send a night's worth of LLM requests through the providers' batch endpoints at half price.
+
+    Nothing is lost, nothing is paid twice, and the answers are in DuckDB in the morning. Every command can be
+    repeated, killed and started again.
+
+    \b
+    A night:    batchjobs run deals.jsonl
+    Tomorrow:   batchjobs status      batchjobs failures      duckdb results.duckdb
+    Rehearse:   batchjobs rehearse deals.jsonl      (no key, no money)
+
+    Exit codes: 0 all items succeeded · 1 unexpected error · 2 usage or bad input · 3 finished, some items failed ·
+    4 not finished yet · 5 refused: over budget · 6 provider or store unreachable.
+    """
+
+
+def common(command: Command) -> Command:
+    """The options every command has."""
+    for option in reversed(
+        [
+            click.option("--store", metavar="URL", help="Directory or s3://bucket/prefix that keeps the truth."),
+            click.option("--results", metavar="FILE", help="The analysts' DuckDB file."),
+            click.option("--config", type=click.Path(path_type=Path), help="Settings file [default: batchjobs.toml]."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, logs on stderr."),
+            click.option("-v", "--verbose", is_flag=True, help="More words, and tracebacks."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def choices(command: Command) -> Command:
+    """The options that say what to buy, and at most for how much."""
+    for option in reversed(
+        [
+            click.option("--task", metavar="TASK", help="Built-in name, module:object, or a task.toml."),
+            click.option("--provider", help="openai or anthropic."),
+            click.option("--endpoint", help="For openai: chat or responses."),
+            click.option("--model", help="Model name [default: the task's choice]."),
+            click.option("--query", metavar="SQL", help="What to read from a DuckDB file given as INPUT."),
+            click.option("--max-cost", metavar="USD", help="Refuse when it could cost more than this."),
+            click.option("--canary", type=int, metavar="N", help="Buy N requests first, the rest if they went well."),
+            click.option("--max-attempts", type=int, metavar="N", help="How often a request may be bought."),
+            click.option("--max-output-tokens", type=int, metavar="N", help="Output limit of the first attempt."),
+            click.option("--shard-requests", type=int, metavar="N", help="Most requests in one batch."),
+            click.option("--strict/--no-strict", default=None, help="Stop at the first bad item, before buying."),
+            click.option("--no-price/--price", default=None, help="Go without estimate and cap."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def watching(command: Command) -> Command:
+    """The options of commands that wait."""
+    interval = click.option("--interval", type=float, metavar="S", help="Seconds between polls [default: adaptive].")
+    rebuy = click.option(
+        "--rebuy-unknown/--hold-unknown", default=None, help="Past the grace period, buy again what may be bought."
+    )
+    return interval(rebuy(command))
+
+
+@cli.command()
+@click.argument("source", metavar="INPUT")
+@choices
+@click.option("--dry-run", is_flag=True, help="Pack and price, write nothing, buy nothing.")
+@common
+def submit(source: str, query: str | None, dry_run: bool, **flags: Any) -> int:
+    """Pack INPUT into shards and buy them; returns as soon as the provider has them.
+
+    INPUT is JSONL (also .gz, .zst), CSV, Parquet, a DuckDB file with --query, any of these on s3://, or - for
+    standard input. Items already answered or in flight are not bought again.
+    """
+    from batchjobs import actions
+
+    with _session(flags, "submit") as session:
+        return actions.submit(session, source, query, dry_run)
+
+
+@cli.command()
+@click.argument("job", required=False)
+@click.option("--watch", is_flag=True, help="Go on until the batches have ended, with live progress.")
+@watching
+@common
+def poll(job: str | None, watch: bool, **flags: Any) -> int:
+    """Ask the provider how the batches are, and send what waits. One pass, or --watch."""
+    from batchjobs import actions
+
+    with _session(flags, "poll") as session:
+        return actions.poll(session, job, watch)
+
+
+@cli.command()
+@click.argument("job", required=False)
+@common
+def collect(job: str | None, **flags: Any) -> int:
+    """Fetch and merge what has ended into DuckDB, and plan retries. Buys nothing."""
+    from batchjobs import actions
+
+    with _session(flags, "collect") as session:
+        return actions.collect(session, job)
+
+
+@cli.command()
+@click.argument("source", metavar="INPUT")
+@choices
+@watching
+@click.option("--deadline", metavar="WHEN", help="Stop waiting at 07:00, or after 9h; the work goes on.")
+@common
+def run(source: str, query: str | None, **flags: Any) -> int:
+    """The whole night: submit, then poll, collect and retry until done or --deadline.
+
+    Run it again after a crash, a reboot or a deadline: it goes on where it was. The same command twice is one job.
+    """
+    from batchjobs import actions
+
+    with _session(flags, "run") as session:
+        return actions.run(session, source, query)
+
+
+@cli.command()
+@click.argument("job", required=False)
+@common
+def status(job: str | None, **flags: Any) -> int:
+    """Where a job stands, shard by shard; without JOB, every job of the store. Asks nobody, changes nothing."""
+    from batchjobs import actions
+
+    with _session(flags, "status") as session:
+        return actions.status(session, job)
+
+
+@cli.command()
+@click.argument("job")
+@common
+def failures(job: str, **flags: Any) -> int:
+    """The items of JOB that have no answer and are not in flight: which, why, and where the raw answer lies."""
+    from batchjobs import actions
+
+    with _session(flags, "failures") as session:
+        return actions.failures(session, job)
+
+
+@cli.command()
+@click.argument("job")
+@click.option("--item", "items", multiple=True, metavar="ID", help="Only this item; may be repeated.")
+@click.option("--max-cost", metavar="USD", help="Cap on the whole job, retries included.")
+@common
+def retry(job: str, items: tuple[str, ...], **flags: Any) -> int:
+    """Buy JOB's failed items once more, and nothing else."""
+    from batchjobs import actions
+
+    with _session(flags, "retry") as session:
+        return actions.retry(session, job, items)
+
+
+@cli.command()
+@click.argument("job")
+@common
+def cancel(job: str, **flags: Any) -> int:
+    """Stop JOB: send nothing more, ask the provider to stop. What was answered is billed and kept."""
+    from batchjobs import actions
+
+    with _session(flags, "cancel") as session:
+        return actions.cancel(session, job)
+
+
+@cli.command()
+@click.argument("job")
+@common
+def report(job: str, **flags: Any) -> int:
+    """What came of JOB and what it cost, with the outcomes of every attempt."""
+    from batchjobs import actions
+
+    with _session(flags, "report") as session:
+        return actions.report(session, job)
+
+
+@cli.command()
+@common
+def rebuild(**flags: Any) -> int:
+    """Make the DuckDB results anew from the store, row for row."""
+    from batchjobs import actions
+
+    with _session(flags, "rebuild") as session:
+        return actions.rebuild(session)
+
+
+@cli.command()
+@click.argument("source", metavar="[INPUT]", required=False)
+@choices
+@watching
+@click.option("--deadline", metavar="WHEN", help="Stop after this long, for example 5m.")
+@click.option("--port", type=int, default=0, help="Port of the emulator [default: a free one].")
+@click.option("--seed", type=int, default=1, help="Other faults for the same input.", show_default=True)
+@click.option("--batch-seconds", type=float, default=4.0, help="How long a batch takes.", show_default=True)
+@click.option("--transient", type=float, default=0.0, metavar="SHARE", help="Share of requests that fail once.")
+@click.option("--permanent", type=float, default=0.0, metavar="SHARE", help="Share that always fails.")
+@click.option("--truncated", type=float, default=0.0, metavar="SHARE", help="Share cut off by the output limit.")
+@click.option("--invalid", type=float, default=0.0, metavar="SHARE", help="Share that does not fit the schema.")
+@click.option("--refused", type=float, default=0.0, metavar="SHARE", help="Share the model declines.")
+@common
+def rehearse(source: str | None, query: str | None, **flags: Any) -> int:
+    """Run tonight's job against emulated providers on this machine: no key, no money, faults if you like.
+
+    With INPUT it runs the whole night in a store of its own (--store, default ./rehearsal). Without, it serves the
+    emulator until Ctrl-C and prints the variables that point the SDKs at it.
+    """
+    from batchjobs import rehearsal
+
+    return rehearsal.rehearse(lambda rest: _session(rest, "rehearse"), source, query, flags)
+
+
+def _session(flags: dict[str, Any], name: str) -> Any:
+    """Open what a command works with, from its flags."""
+    from batchjobs.actions import open_session
+
+    as_json, verbose, config = flags.pop("as_json"), flags.pop("verbose"), flags.pop("config")
+    _quiet_sdks(verbose)
+    return open_session(name, flags, config, as_json=as_json, verbose=verbose)
+
+
+def _quiet_sdks(verbose: bool) -> None:
+    """SDK loggers print prompts at DEBUG (RELIABILITY §1 E6): they never get below WARNING, not even with -v."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
+    for name in ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "boto3", "botocore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def main() -> NoReturn:
+    """Run a command and end the process with its exit code: the only place that catches what nobody else did."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _interrupted()
+    except click.ClickException as error:
+        error.show()
+        code = UsageError.exit_code
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    except Exception as error:  # the edge: one sentence instead of a traceback
+        if verbose and not isinstance(error, BatchJobsError):
+            raise
+        code = _explain(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    click.echo("\nStopped. Batches go on at the provider; the same command goes on from here.", err=True)
+    return 4
+
+
+def _explain(error: Exception) -> int:
+    from batchjobs.errors import exit_code_of
+
+    click.echo(f"batchjobs: {error or type(error).__name__}", err=True)
+    code = exit_code_of(error)
+    if code == 1:
+        click.echo(f"  ({type(error).__name__}; run again with -v for the traceback)", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

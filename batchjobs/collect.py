@@ -1,0 +1,149 @@
+"""Collecting: the provider's bytes into our store, then outcomes, then what to try again; each step can be repeated."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from batchjobs.desk import Desk
+from batchjobs.errors import UsageError
+from batchjobs.jobs import Job, load_job, reread
+from batchjobs.pack import file_sha8
+from batchjobs.plan import Plan
+from batchjobs.retry import plan_retry
+from batchjobs.settle import settle
+from batchjobs.shards import Phase, Shard
+from batchjobs.task_files import load_task
+from batchjobs.tasks import Task
+from providers.contract import Gone, Provider, RawFile, Unavailable
+from storage.layout import raw_key
+
+DOWNLOADS_MAX = 3  # of a file that comes out shorter than the provider's own count, before it is taken as it is
+
+
+def collect(desk: Desk, job: Job) -> list[str]:
+    """Fetch, settle and plan retries for every shard that is ready; returns sentences of trouble."""
+    troubles = []
+    for shard in job.shards:
+        try:
+            job = _bring_forward(desk, job, shard)
+        except Unavailable as error:
+            troubles.append(
+                f"shard {shard.plan.id}: its results cannot be fetched now ({error}); they are asked for again"
+            )
+    return troubles
+
+
+def _bring_forward(desk: Desk, job: Job, shard: Shard) -> Job:
+    if shard.phase is Phase.ended and shard.end.get("code") == "gone":
+        _note_gone(desk, job, shard, shard.end.get("message", ""))
+        job, shard = _reread(desk, job, shard)
+    elif shard.phase is Phase.ended:
+        fetch(desk, job, shard, desk.provider(job.plan.provider, job.plan.endpoint))
+        job, shard = _reread(desk, job, shard)
+    if shard.phase is Phase.fetched:
+        provider_format = desk.format(job.plan.provider, job.plan.endpoint)
+        settle(desk, job, shard, provider_format, task_of(job.plan).result)
+        job, shard = _reread(desk, job, shard)
+    if job.retry_due(shard):
+        plan_retry(desk, job, shard)
+        job, shard = _reread(desk, job, shard)
+    return job
+
+
+def _reread(desk: Desk, job: Job, shard: Shard) -> tuple[Job, Shard]:
+    job = reread(desk.store, job, shard)
+    return job, next(s for s in job.shards if s.plan.id == shard.plan.id)
+
+
+def task_of(plan: Plan) -> Task:
+    """The task a job was made with. Raises UsageError when its code is not here any more."""
+    try:
+        return load_task(plan.task.spec, Path.cwd())
+    except UsageError as error:
+        raise UsageError(f"Job {plan.job} needs its task {plan.task.spec} to read the answers: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One result file in the spool."""
+
+    kind: str
+    path: Path
+    lines: int
+    bytes: int
+    sha256: str
+
+
+def fetch(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
+    """Copy every result file into the store, then say so in the ledger. Raises Unavailable."""
+    with desk.spool() as spool:
+        try:
+            copies = _download_whole(desk, shard, provider, spool)
+        except Gone as error:
+            _note_gone(desk, job, shard, str(error))
+            return
+        except Unavailable as error:
+            since = desk.env.now() - (shard.ended_at or desk.env.now())
+            if error.kind != "absent" or since.total_seconds() <= provider.format.limits.grace_s:
+                raise
+            _note_gone(desk, job, shard, str(error))
+            return
+        files = [_keep(desk, job, shard, number, copy) for number, copy in enumerate(copies, start=1)]
+    desk.append(job.id, shard.plan.id, shard.number, "fetched", {"files": files})
+
+
+def _note_gone(desk: Desk, job: Job, shard: Shard, why: str) -> None:
+    """The provider keeps the results no more: what was paid is lost, and is not bought again without a person."""
+    desk.append(job.id, shard.plan.id, shard.number, "fetched", {"files": [], "gone": why[:500]})
+
+
+def _download_whole(desk: Desk, shard: Shard, provider: Provider, spool: Path) -> list[_Copy]:
+    """A download can end early without an error (PROVIDERS §0.3), so lines are counted against the provider's word."""
+    expected = shard.end.get("done") or 0
+    copies: list[_Copy] = []
+    for attempt in range(1, DOWNLOADS_MAX + 1):
+        folder = spool / str(attempt)
+        folder.mkdir()
+        copies = [_download(raw, folder / raw.kind) for raw in provider.raw(shard.batch_id)]
+        lines = sum(copy.lines for copy in copies)
+        if lines >= expected:
+            return copies
+        desk.say(f"shard {shard.plan.id}: {lines} of {expected} result lines arrived, asking again")
+    return copies
+
+
+def _download(raw: RawFile, path: Path) -> _Copy:
+    sha, lines, size, last = hashlib.sha256(), 0, 0, b"\n"
+    with path.open("wb") as out, zstandard.ZstdCompressor(level=3).stream_writer(out) as packed:
+        for chunk in raw.chunks:
+            packed.write(chunk)
+            sha.update(chunk)
+            lines += chunk.count(b"\n")
+            size += len(chunk)
+            last = chunk[-1:] or last
+    return _Copy(raw.kind, path, lines + (last != b"\n"), size, sha.hexdigest())
+
+
+def _keep(desk: Desk, job: Job, shard: Shard, number: int, copy: _Copy) -> dict[str, object]:
+    key = raw_key(job.id, shard.plan.id, number, copy.kind, file_sha8(copy.path))
+    desk.store.create_from(key, copy.path)
+    return {"key": key, "kind": copy.kind, "lines": copy.lines, "bytes": copy.bytes, "sha256": copy.sha256}
+
+
+def cancel(desk: Desk, job: Job) -> Iterator[str]:
+    """Stop a job: nothing more is sent or retried, open batches are asked to stop. Yields sentences about it."""
+    if not job.cancelled:
+        desk.append(job.id, "job", job.number, "cancelled", {})
+    provider = desk.provider(job.plan.provider, job.plan.endpoint)
+    for shard in load_job(desk.store, job.id).shards:
+        if shard.phase is not Phase.sent:
+            continue
+        try:
+            provider.cancel(shard.batch_id)
+        except (Unavailable, Gone) as error:
+            yield f"shard {shard.plan.id}: batch {shard.batch_id} is not told yet ({error}); run cancel again"
+        else:
+            yield f"shard {shard.plan.id}: batch {shard.batch_id} was asked to stop"

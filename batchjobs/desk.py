@@ -1,0 +1,152 @@
+"""Everything a command works with, opened once: settings, the outside world, the store, the provider, the results."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import providers
+from batchjobs.env import Env
+from batchjobs.errors import Unreachable
+from batchjobs.observed import ObservedProvider, ObservedStore
+from batchjobs.settings import Settings
+from providers.contract import Format, Provider
+from storage import open_store
+from storage.contract import Conflict, ObjectStore
+from storage.ledger import Ledger
+
+
+def _silent(_text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """One command's working place. `say` prints a line of progress for people; it never gets item content."""
+
+    env: Env
+    settings: Settings
+    store: ObjectStore
+    say: Callable[[str], None] = _silent
+    dirty: bool = True  # the analysts' file may lack something: at first for all we know, then after every write
+    _providers: dict[tuple[str, str], Provider] = field(default_factory=dict)
+
+    def provider(self, name: str, endpoint: str) -> Provider:
+        """The connected provider, one per name and endpoint for the life of the command."""
+        if (name, endpoint) not in self._providers:
+            self._providers[name, endpoint] = ObservedProvider(
+                providers.connect(name, endpoint, sleep=self.env.sleep), self.env.fault
+            )
+        return self._providers[name, endpoint]
+
+    def close(self) -> None:
+        """Let go of connections."""
+        for provider in self._providers.values():
+            provider.close()
+        self._providers.clear()
+
+    def format(self, name: str, endpoint: str) -> Format:
+        """How this provider writes requests and results; needs no key and no network."""
+        return providers.load_format(name, endpoint)
+
+    def append(self, job: str, ledger: str, after: int, event: str, data: Mapping[str, Any]) -> int | None:
+        """Write the next record of a ledger; its number, or None when another process took that step first."""
+        env = self.env
+        try:
+            record = Ledger(self.store, job, ledger).append(after, event, data, env.now(), env.by, env.new_id())
+        except Conflict:
+            self.say(f"{ledger}: another process wrote {event!r} or something else first")
+            return None
+        self.dirty = True
+        return record.number
+
+    @property
+    def state_dir(self) -> Path:
+        """Where this machine keeps what it can rebuild: the private DuckDB file and the lock."""
+        if self.settings.state_dir:
+            return Path(self.settings.state_dir)
+        if self.settings.store.startswith("s3://"):
+            name = hashlib.sha256(self.settings.store.encode()).hexdigest()[:16]
+            return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "batchjobs" / name
+        return Path(self.settings.store) / "private"
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "pipeline.duckdb"
+
+    @property
+    def results_path(self) -> Path:
+        """The analysts' file."""
+        if self.settings.results:
+            return Path(self.settings.results)
+        return Path(
+            "results.duckdb" if self.settings.store.startswith("s3://") else f"{self.settings.store}/results.duckdb"
+        )
+
+    @contextmanager
+    def spool(self) -> Iterator[Path]:
+        """A private temporary folder on the same disk as the state, removed at the end."""
+        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = Path(tempfile.mkdtemp(prefix="spool-", dir=self.state_dir))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def exclusive(self, what: str) -> Iterator[None]:
+        """Only one process of this machine at a time changes a store; the kernel frees the lock of a dead one.
+
+        It is held for one pass, never while sleeping, so that a second command waits seconds and not the night.
+        """
+        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.state_dir / "lock").open("a+b") as lock:
+            if not _try_lock(lock.fileno()):
+                lock.seek(0)
+                self.say(f"waiting for {_holder(lock.read())}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.truncate(0)
+            lock.write(json.dumps({"pid": os.getpid(), "doing": what}).encode())
+            lock.flush()
+            yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(note: bytes) -> str:
+    try:
+        holder = json.loads(note)
+    except ValueError:
+        return "another process"
+    return f"process {holder['pid']}, which is busy with {holder['doing']}"
+
+
+def open_desk(env: Env, settings: Settings, say: Callable[[str], None] = _silent) -> Desk:
+    """Open the store the settings name."""
+    store = ObservedStore(open_store(settings.store), env.fault)
+    desk = Desk(env, settings, store, say)
+    if not settings.store.startswith("s3://"):
+        _make_private(Path(settings.store))
+    return desk
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unreachable(
+            f"The store directory {folder} cannot be made ({error.strerror}): name another --store."
+        ) from None

@@ -1,0 +1,154 @@
+"""A job as the store tells it: its plan and its ledgers, folded. Nothing here asks DuckDB or a provider."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from batchjobs.errors import UsageError
+from batchjobs.plan import Plan, ShardPlan, load_plan
+from batchjobs.shards import Phase, Shard, fold
+from storage.contract import Damaged, Missing, ObjectStore
+from storage.layout import jobs_prefix, plan_key
+from storage.ledger import Ledger, Record, read_ledgers
+
+JOB_LEDGER = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A plan, the present state of all its shards (retries included), and what was decided about the job as a whole."""
+
+    plan: Plan
+    shards: tuple[Shard, ...]
+    number: int = 0  # last record of the job's own ledger
+    cancelled: bool = False
+    carried_succeeded: int = 0
+    carried_failed: int = 0
+    changed_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        return self.plan.job
+
+    @property
+    def succeeded(self) -> int:
+        own = sum(shard.counts.get("succeeded", 0) for shard in self.shards)
+        return own + self.plan.reused + self.carried_succeeded
+
+    @property
+    def failed(self) -> int:
+        return sum(self.dead(shard) for shard in self.shards) + self.carried_failed
+
+    def dead(self, shard: Shard) -> int:
+        """Requests of a shard that ended without an answer and were not handed on to another attempt."""
+        if shard.phase is not Phase.settled or self.retry_due(shard):
+            return 0
+        return shard.plan.requests - shard.counts.get("succeeded", 0) - shard.handed_on
+
+    def retry_due(self, shard: Shard) -> bool:
+        return not self.cancelled and shard.retry_due(self.plan.max_attempts)
+
+    @property
+    def in_flight(self) -> int:
+        return self.plan.items - self.succeeded - self.failed
+
+    @property
+    def finished(self) -> bool:
+        return self.in_flight == 0 and all(shard.phase is Phase.settled for shard in self.shards)
+
+    @property
+    def cost(self) -> Decimal:
+        return sum((shard.cost for shard in self.shards), Decimal(0))
+
+    @property
+    def sync_cost(self) -> Decimal:
+        return sum((shard.sync_cost for shard in self.shards), Decimal(0))
+
+    @property
+    def committed(self) -> Decimal:
+        """The most that is spent already: booked costs, and the ceiling of everything sent or unknown."""
+        return self.cost + sum((shard.plan.ceiling_cost for shard in self.shards if shard.open), Decimal(0))
+
+    @property
+    def state(self) -> str:
+        """One word for people and machines."""
+        if self.finished:
+            return "cancelled" if self.cancelled else "failed" if not self.succeeded and self.failed else "finished"
+        if any(shard.phase is Phase.unknown for shard in self.shards):
+            return "unknown purchase"
+        if any(shard.open for shard in self.shards):
+            return "in flight"
+        return "cancelling" if self.cancelled else "waiting"
+
+
+def job_ids(store: ObjectStore) -> list[str]:
+    """Every accepted job, oldest first (ids begin with the day)."""
+    return [job for job in store.children(jobs_prefix()) if _accepted(store, job)]
+
+
+def _accepted(store: ObjectStore, job: str) -> bool:
+    return next(iter(store.keys(plan_key(job))), None) is not None
+
+
+def read_plan(store: ObjectStore, job: str) -> Plan:
+    """Raises Missing, Damaged."""
+    key = plan_key(job)
+    return load_plan(key, store.read(key))
+
+
+def load_job(store: ObjectStore, job: str) -> Job:
+    """Raises UsageError when there is no such job, Damaged when its records contradict each other."""
+    try:
+        plan = read_plan(store, job)
+    except Missing:
+        raise UsageError(f"There is no job {job} in {store.url}: `batchjobs status` lists the jobs.") from None
+    return assemble(plan, read_ledgers(store, job))
+
+
+def reread(store: ObjectStore, job: Job, shard: Shard) -> Job:
+    """The job with one shard's present state, for the price of one ledger."""
+    now = fold(shard.plan, Ledger(store, job.id, shard.plan.id).records())
+    return replace(job, shards=tuple(now if s.plan.id == shard.plan.id else s for s in job.shards))
+
+
+def assemble(plan: Plan, ledgers: Mapping[str, Sequence[Record]]) -> Job:
+    """Fold a plan and its ledgers into a job; shards of later attempts are found through their parents."""
+    shards: list[Shard] = []
+    queue: list[ShardPlan] = list(plan.shards)
+    seen: set[str] = set()
+    for shard_plan in queue:
+        if shard_plan.id in seen:
+            raise Damaged(f"Job {plan.job}: shard {shard_plan.id} was planned twice.")
+        seen.add(shard_plan.id)
+        shard = fold(shard_plan, ledgers.get(shard_plan.id, ()))
+        shards.append(shard)
+        queue.extend(shard.children)
+    return _with_job_records(Job(plan, tuple(shards)), ledgers.get(JOB_LEDGER, ()))
+
+
+def _with_job_records(job: Job, records: Sequence[Record]) -> Job:
+    cancelled, succeeded, failed = False, 0, 0
+    for record in records:
+        if record.event in ("cancelled", "resumed"):
+            cancelled = record.event == "cancelled"
+        elif record.event == "carried":
+            succeeded, failed = record.data["succeeded"], record.data["failed"]
+    moments = [s.changed_at for s in job.shards if s.changed_at] + [r.at for r in records]
+    return Job(
+        job.plan, job.shards, len(records), cancelled, succeeded, failed, max(moments, default=job.plan.created_at)
+    )
+
+
+def find_job(store: ObjectStore, wanted: str | None) -> str:
+    """A job id from what a person typed: an id, a beginning or end that fits one job only, or nothing: the newest."""
+    ids = job_ids(store)
+    if wanted is None:
+        if not ids:
+            raise UsageError(f"There is no job in {store.url} yet: `batchjobs submit INPUT` makes one.")
+        return max(ids, key=lambda job: (read_plan(store, job).created_at, job))
+    matches = [job for job in ids if job == wanted] or [j for j in ids if j.startswith(wanted) or j.endswith(wanted)]
+    if len(matches) != 1:
+        fact = "no job" if not matches else f"{len(matches)} jobs ({', '.join(matches[:5])})"
+        raise UsageError(f"{wanted!r} names {fact} in {store.url}: `batchjobs status` lists the jobs.")
+    return matches[0]

@@ -1,0 +1,120 @@
+"""Fault points on both sides of every durable effect: the store's creations and the provider's paid calls."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from providers.contract import Format, Found, Provider, RawFile, ShardFile, Status, Tag
+from storage.contract import ObjectStore
+
+Fault = Callable[[str], None]
+
+
+class _Event(msgspec.Struct):
+    event: str
+
+
+def _point(key: str, data: bytes | None = None) -> str:
+    """What is being written, by the key's folder; a ledger record by its event: `ledger-intent`, `raw`, `plan`."""
+    folder = key.split("/")[2].partition(".")[0]
+    if folder == "ledger" and data is not None:
+        return f"ledger-{msgspec.json.decode(data, type=_Event).event}"
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedStore:
+    """An object store whose every creation passes two fault points; reading and listing pass none."""
+
+    inner: ObjectStore
+    fault: Fault
+
+    @property
+    def url(self) -> str:
+        return self.inner.url
+
+    @property
+    def parallel_reads(self) -> int:
+        return self.inner.parallel_reads
+
+    def create(self, key: str, data: bytes) -> None:
+        point = _point(key, data)
+        self.fault(f"{point}.before")
+        self.inner.create(key, data)
+        self.fault(f"{point}.after")
+
+    def create_from(self, key: str, path: Path) -> None:
+        point = _point(key)
+        self.fault(f"{point}.before")
+        self.inner.create_from(key, path)
+        self.fault(f"{point}.after")
+
+    def read(self, key: str) -> bytes:
+        return self.inner.read(key)
+
+    def local(self, key: str) -> AbstractContextManager[Path]:
+        return self.inner.local(key)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return self.inner.keys(prefix)
+
+    def children(self, prefix: str) -> Iterator[str]:
+        return self.inner.children(prefix)
+
+    def delete(self, key: str) -> None:
+        self.fault("delete.before")
+        self.inner.delete(key)
+        self.fault("delete.after")
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedProvider:
+    """A provider whose every call passes a fault point before and after."""
+
+    inner: Provider
+    fault: Fault
+
+    @property
+    def format(self) -> Format:
+        return self.inner.format
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def stage(self, shard: ShardFile) -> str:
+        self.fault("stage.before")
+        staged = self.inner.stage(shard)
+        self.fault("stage.after")
+        return staged
+
+    def create(self, shard: ShardFile, staged: str, tag: Tag) -> str:
+        self.fault("create.before")
+        ref = self.inner.create(shard, staged, tag)
+        self.fault("create.after")
+        return ref
+
+    def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:
+        self.fault("find.before")
+        found = self.inner.find(shard, tag, since)
+        self.fault("find.after")
+        return found
+
+    def status(self, ref: str) -> Status:
+        self.fault("status.before")
+        status = self.inner.status(ref)
+        self.fault("status.after")
+        return status
+
+    def raw(self, ref: str) -> Iterator[RawFile]:
+        self.fault("raw-download.before")
+        yield from self.inner.raw(ref)
+        self.fault("raw-download.after")
+
+    def cancel(self, ref: str) -> None:
+        self.fault("cancel.before")
+        self.inner.cancel(ref)
+        self.fault("cancel.after")

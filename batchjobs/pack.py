@@ -1,0 +1,262 @@
+"""Packing: a stream of input lines becomes keyed requests, then shards within the provider's limits. Buys nothing."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+import zstandard
+from pydantic import ValidationError
+from storage.inputs import Line
+
+from batchjobs.plan import ShardPlan
+from batchjobs.prices import RateCard
+from batchjobs.tasks import ItemTooLarge, Task
+from providers.contract import Format, RequestTemplate, Usage
+from storage.layout import requests_key, shard_key
+from storage.tables import REQUESTS, write_parquet
+
+# English and JSON come to 4 to 5 bytes a token, dense text to a little over 3 (DEPENDENCIES §4): the upper estimate
+# serves the cap and the queue, the likely one the estimate a person sees.
+BYTES_PER_TOKEN_LIKELY = 4.0
+BYTES_PER_TOKEN_CEILING = 3.0
+OUTPUT_SHARE_LIKELY = 0.35  # of the output limit
+SHARD_BYTES_DEFAULT = 64_000_000
+BYTES_MARGIN = 0.97  # of the provider's limit: a retried request may grow a little
+ITEM_ID_LENGTH_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One item, rendered and keyed."""
+
+    line: int
+    item_id: str
+    key: str
+    body: bytes
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One input line that cannot become a request, and why."""
+
+    line: int
+    item_id: str | None
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """The pure way from a line to a request; everything that can change the answer goes into the key."""
+
+    task: Task
+    template: RequestTemplate
+    format: Format
+    served_by: str
+    endpoint: str
+    room_bytes: int
+    salt: bytes
+
+    def render(self, line: Line) -> Request | Reject:
+        if line.data is None:
+            return Reject(line.number, None, "unreadable", line.problem)
+        try:
+            item = self.task.item.model_validate_json(line.data)
+        except ValidationError as error:
+            return Reject(line.number, None, *_explain(error))
+        return self._request(line.number, item)
+
+    def _request(self, number: int, item: object) -> Request | Reject:
+        item_id: str | None = None
+        try:
+            item_id = self.task.item_id(item)
+            rendered = self.task.render(item, self.room_bytes)
+            body = self.format.encode(self.template, rendered.prompt)
+            summary = msgspec.json.encode(rendered.summary).decode()
+        except ItemTooLarge as error:
+            return Reject(number, item_id, "too_large", str(error))
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            return Reject(number, item_id, "not_renderable", f"the task's code raised {type(error).__name__}")
+        if not item_id or len(item_id) > ITEM_ID_LENGTH_MAX:
+            return Reject(number, None, "bad_id", f"an id must have 1 to {ITEM_ID_LENGTH_MAX} characters")
+        if len(body) > self.format.limits.line_bytes:
+            return Reject(number, item_id, "too_large", f"{len(body):,} bytes, the provider takes {self._line_bytes}")
+        return Request(number, item_id, hashlib.sha256(self.salt + body).hexdigest(), body, summary)
+
+    @property
+    def _line_bytes(self) -> str:
+        return f"{self.format.limits.line_bytes:,} a request"
+
+
+def key_salt(provider: str, served_by: str, endpoint: str, task: Task) -> bytes:
+    """What is not in the body but can change the answer: who answers, and what the task's version means by it."""
+    return "\0".join(("1", provider, served_by, endpoint, task.name, task.version, "")).encode()
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """Reason and detail of a bad line: field names and what was expected, never the value found."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return "not_json", first["msg"]
+    where = ".".join(map(str, first["loc"])) or "item"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return "does_not_fit", f"{where}: {first['msg']}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLimits:
+    """When a shard is full."""
+
+    requests: int
+    bytes: int
+    tokens: int | None
+
+
+def ceiling_tokens(body_bytes: int) -> int:
+    """More input tokens than the body will count."""
+    return int(body_bytes / BYTES_PER_TOKEN_CEILING) + 1
+
+
+def likely_usage(body_bytes: int, max_output_tokens: int) -> Usage:
+    """What an ordinary request of this size uses."""
+    return Usage(int(body_bytes / BYTES_PER_TOKEN_LIKELY) + 1, int(max_output_tokens * OUTPUT_SHARE_LIKELY) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """The prices of a job and the output limit they are worked out with."""
+
+    rates: RateCard
+    max_output_tokens: int
+
+    def likely(self, body_bytes: int) -> Decimal:
+        return self.rates.batch_cost(likely_usage(body_bytes, self.max_output_tokens))
+
+    def likely_sync(self, body_bytes: int) -> Decimal:
+        return self.rates.sync_cost(likely_usage(body_bytes, self.max_output_tokens))
+
+    def ceiling(self, body_bytes: int, max_output_tokens: int | None = None) -> Decimal:
+        return self.rates.batch_cost(Usage(ceiling_tokens(body_bytes), max_output_tokens or self.max_output_tokens))
+
+
+class Keeper(Protocol):
+    """Where packed shards go: an object store, or nowhere in a dry run."""
+
+    def create_from(self, key: str, path: Path) -> None: ...
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A shard being written: its lines go to disk at once, what must be known of them stays in columns."""
+
+    id: str
+    path: Path
+    out: BinaryIO
+    zstd: zstandard.ZstdCompressionWriter
+    sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    bytes: int = 0
+    tokens: int = 0
+    estimated: Decimal = Decimal(0)
+    ceiling: Decimal = Decimal(0)
+    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in REQUESTS.names})
+
+
+@dataclass(slots=True)
+class Packer:
+    """Fills shards one after the other and keeps them in the store; memory holds the columns of one shard."""
+
+    store: Keeper
+    format: Format
+    job: str
+    short: str
+    attempt: int
+    limits: ShardLimits
+    pricing: Pricing
+    spool: Path
+    names: Iterator[str]
+    parent: str | None = None
+    first_requests: int | None = None  # the canary: the first shard holds no more than this
+    shards: list[ShardPlan] = field(default_factory=list)
+    _draft: _Draft | None = None
+
+    def add(self, request: Request, max_output_tokens: int | None = None) -> None:
+        """Put a request into the open shard, or into a new one when it does not fit."""
+        tokens = ceiling_tokens(len(request.body))
+        if self._draft is not None and self._full(self._draft, len(request.body), tokens):
+            self.close()
+        draft = self._draft = self._draft or self._open(next(self.names))
+        custom_id = f"{self.short}-{draft.id}-{request.key[:32]}"
+        line = self.format.line(custom_id, request.body)
+        draft.zstd.write(line)
+        draft.sha.update(line)
+        draft.bytes += len(line)
+        draft.tokens += tokens
+        draft.estimated += self.pricing.likely(len(request.body))
+        draft.ceiling += self.pricing.ceiling(len(request.body), max_output_tokens)
+        row = (request.key, custom_id, request.item_id, request.line, tokens, request.summary)
+        for column, value in zip(draft.columns.values(), row, strict=True):
+            column.append(value)
+
+    def _full(self, draft: _Draft, body_bytes: int, tokens: int) -> bool:
+        count = len(draft.columns["request_key"])
+        most = self.first_requests if self.first_requests and not self.shards else self.limits.requests
+        too_many_tokens = self.limits.tokens is not None and draft.tokens + tokens > self.limits.tokens
+        return count >= most or draft.bytes + body_bytes + 300 > self.limits.bytes or too_many_tokens
+
+    def _open(self, shard: str) -> _Draft:
+        path = self.spool / f"{shard}.jsonl.zst"
+        out = path.open("wb")
+        return _Draft(shard, path, out, zstandard.ZstdCompressor(level=3).stream_writer(out, closefd=True))
+
+    def close(self) -> None:
+        """Keep the open shard in the store: its requests first, then which request is which item."""
+        draft, self._draft = self._draft, None
+        if draft is None:
+            return
+        draft.zstd.close()  # type: ignore[no-untyped-call]  # zstandard leaves this one bare
+        table = draft.path.with_suffix(".parquet")
+        write_parquet(table, REQUESTS, draft.columns)
+        key = shard_key(self.job, draft.id, file_sha8(draft.path))
+        keys = requests_key(self.job, draft.id, file_sha8(table))
+        self.store.create_from(key, draft.path)
+        self.store.create_from(keys, table)
+        draft.path.unlink()
+        table.unlink()
+        self.shards.append(self._shard_plan(draft, key, keys))
+
+    def _shard_plan(self, draft: _Draft, key: str, keys: str) -> ShardPlan:
+        return ShardPlan(
+            id=draft.id,
+            attempt=self.attempt,
+            key=key,
+            requests_key=keys,
+            body_sha256=draft.sha.hexdigest(),
+            id_prefix=f"{self.short}-{draft.id}-",
+            requests=len(draft.columns["request_key"]),
+            bytes=draft.bytes,
+            tokens=draft.tokens,
+            estimated_cost=draft.estimated,
+            ceiling_cost=draft.ceiling,
+            parent=self.parent,
+        )
+
+
+def file_sha8(path: Path) -> str:
+    """The beginning of the file's SHA-256, for its key."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+
+
+def shard_limits(provider: Format, requests: int | None, size: int | None, tokens: int | None) -> ShardLimits:
+    """The provider's limits, and the person's where they are tighter."""
+    limits = provider.limits
+    return ShardLimits(
+        requests=min(requests or limits.requests, limits.requests),
+        bytes=min(size or SHARD_BYTES_DEFAULT, int(limits.bytes * BYTES_MARGIN)),
+        tokens=tokens,
+    )

@@ -1,0 +1,154 @@
+"""Polling: ask every open batch how it is, write down what changed, send what waits. One pass; the loop is in `run`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from batchjobs.desk import Desk
+from batchjobs.errors import Unreachable
+from batchjobs.jobs import Job, load_job, reread
+from batchjobs.send import Hold, Policy, Sender, bounce_until, canary_hold
+from batchjobs.shards import Phase, Shard
+from providers.contract import Gone, Provider, State, Status, Unavailable
+
+LINE_ERRORS_KEPT_MAX = 1_000
+ABSENT = "absent"
+_LIMIT = re.compile(r"[Ll]imit: ([\d,]+)")
+
+
+@dataclass(slots=True)
+class Round:
+    """What one pass saw, for the screen: live statuses by shard, why shards are held, what could not be asked."""
+
+    live: dict[str, Status] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+
+
+def poll(desk: Desk, job: Job, others: Iterable[Job] = (), send: bool = True) -> Round:
+    """One pass over a job. `others` are the store's other jobs, for what they hold of the queue. Raises Unreachable."""
+    seen = Round()
+    provider = desk.provider(job.plan.provider, job.plan.endpoint)
+    for shard in job.shards:
+        if shard.phase is Phase.sent:
+            _ask(desk, job, shard, provider, seen)
+    job = load_job(desk.store, job.id)
+    if send and any(shard.phase in (Phase.planned, Phase.unknown) for shard in job.shards):
+        _send_waiting(desk, job, list(others), provider, seen)
+    return seen
+
+
+def _ask(desk: Desk, job: Job, shard: Shard, provider: Provider, seen: Round) -> None:
+    try:
+        status = provider.status(shard.batch_id)
+    except Unavailable as error:
+        if error.kind == "blocked":
+            raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
+        seen.troubles.append(f"shard {shard.plan.id}: {error}")
+        if error.kind == "absent":
+            _note_absence(desk, job, shard, provider)
+        return
+    except Gone as error:
+        status = Status(State.ended, "gone", code="gone", message=str(error))
+    seen.live[shard.plan.id] = status
+    if status.warning:
+        seen.troubles.append(f"shard {shard.plan.id}: {status.warning}")
+    change = _change(desk, job, shard, status)
+    if change is not None:
+        desk.append(job.id, shard.plan.id, shard.number, *change)
+
+
+def _note_absence(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
+    """A 404 proves nothing (PROVIDERS §2.9) until the provider has said nothing else for the whole grace period."""
+    if shard.word != ABSENT:
+        desk.append(job.id, shard.plan.id, shard.number, "seen", {"word": ABSENT})
+        return
+    since = shard.changed_at or desk.env.now()
+    if desk.env.now() - since > timedelta(seconds=provider.format.limits.grace_s):
+        message = f"the provider has not known batch {shard.batch_id} since {since:%Y-%m-%d %H:%M} UTC"
+        data = {"batch_id": shard.batch_id, "word": "gone", "code": "gone", "message": message}
+        desk.append(job.id, shard.plan.id, shard.number, "ended", data)
+
+
+def _change(desk: Desk, job: Job, shard: Shard, status: Status) -> tuple[str, dict[str, object]] | None:
+    """The ledger record that this status is worth, if any."""
+    if status.state is State.rejected and status.no_room:
+        return "returned", _returned(desk, job, shard, status)
+    if status.state in (State.ended, State.rejected):
+        errors = [{"line": e.line, "code": e.code, "message": e.message[:200]} for e in status.line_errors]
+        return "ended", {
+            "batch_id": shard.batch_id,
+            "word": status.word,
+            "total": status.total,
+            "done": status.done,
+            "failed": status.failed,
+            "rejected": status.state is State.rejected,
+            "code": status.code,
+            "message": status.message[:500],
+            "line_errors": errors[:LINE_ERRORS_KEPT_MAX],
+        }
+    if status.word != shard.word:
+        return "seen", {"word": status.word, "done": status.done}
+    return None
+
+
+def _returned(desk: Desk, job: Job, shard: Shard, status: Status) -> dict[str, object]:
+    """Back to waiting: nothing was billed. Where others of ours fill the queue, their end is what to wait for."""
+    limit = _LIMIT.search(status.message)
+    others = [s for s in job.shards if s.open and s.plan.id != shard.plan.id]
+    until = bounce_until(desk.env.now(), shard.bounces, status.retry_after_s)
+    return {
+        "batch_id": shard.batch_id,
+        "kind": "later",
+        "code": status.code,
+        "message": status.message[:500],
+        "token_limit": int(limit[1].replace(",", "")) if limit else None,
+        "not_before": None if others and limit else until.isoformat(),
+    }
+
+
+def _send_waiting(desk: Desk, job: Job, others: list[Job], provider: Provider, seen: Round) -> None:
+    known = {s.batch_id for j in (job, *others) for s in j.shards if s.batch_id}
+    sender = Sender(desk, job, provider, known)
+    for shard in job.shards:
+        if shard.phase not in (Phase.planned, Phase.unknown):
+            continue
+        hold = sender.step(shard, policy_for(desk, sender.job, others, shard))
+        if hold is None:
+            sender.job = reread(desk.store, sender.job, shard)
+        else:
+            seen.holds[shard.plan.id] = hold
+
+
+def policy_for(desk: Desk, job: Job, others: list[Job], shard: Shard) -> Policy:
+    """What the decision about one shard needs to know, read off the ledgers."""
+    settings = desk.settings
+    same_queue = [j for j in (job, *others) if (j.plan.provider, j.plan.model) == (job.plan.provider, job.plan.model)]
+    open_tokens = sum(s.plan.tokens for j in same_queue for s in j.shards if s.open)
+    limit = token_limit(settings.max_enqueued_tokens, same_queue)
+    cap = settings.max_cost if settings.max_cost is not None else job.plan.max_cost
+    grace = settings.grace if settings.grace is not None else _grace_s(desk, job)
+    first = job.shards[0].plan.id == shard.plan.id
+    return Policy(
+        now=desk.env.now(),
+        grace=timedelta(seconds=grace),
+        rebuy_unknown=settings.rebuy_unknown,
+        cancelled=job.cancelled,
+        canary="" if first else canary_hold(job),
+        room_tokens=None if limit is None else limit - open_tokens,
+        queue_idle=open_tokens == 0,
+        room_cost=None if cap is None else cap - job.committed,
+    )
+
+
+def _grace_s(desk: Desk, job: Job) -> float:
+    return desk.provider(job.plan.provider, job.plan.endpoint).format.limits.grace_s
+
+
+def token_limit(setting: int | None, same_queue: list[Job]) -> int | None:
+    """The queued-token quota: what the person set, and what the provider last said, whichever is smaller."""
+    told = [(s.changed_at, s.token_limit) for j in same_queue for s in j.shards if s.token_limit is not None]
+    learned = max(told, default=(None, None), key=lambda pair: str(pair[0]))[1]
+    limits = [limit for limit in (setting, learned) if limit is not None]
+    return min(limits) if limits else None

@@ -1,0 +1,111 @@
+"""What tokens cost, in dated Decimal prices; a quote is taken once per job and kept in its plan."""
+
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from batchjobs.errors import UsageError
+from providers.contract import Usage
+
+MILLION = Decimal(1_000_000)
+BATCH = {"processing": "batch"}
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """US dollars per million tokens, for a request whose input has at least `from_input_tokens` tokens."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal
+    cache_write: Decimal
+    from_input_tokens: int = 0
+
+
+class RateCard(msgspec.Struct, frozen=True):
+    """Batch and synchronous prices of one model on one day, tiers ascending; priced per request, then summed."""
+
+    batch: tuple[Rates, ...]
+    sync: tuple[Rates, ...]
+    context_tokens: int | None = None
+    source: str = ""
+
+    def batch_cost(self, usage: Usage) -> Decimal:
+        return _cost(self.batch, usage)
+
+    def sync_cost(self, usage: Usage) -> Decimal:
+        return _cost(self.sync, usage)
+
+
+_NOTHING = (Rates(Decimal(0), Decimal(0), Decimal(0), Decimal(0)),)
+FREE = RateCard(batch=_NOTHING, sync=_NOTHING, source="no price")
+
+
+def _cost(tiers: tuple[Rates, ...], usage: Usage) -> Decimal:
+    rates = tiers[0]
+    for tier in tiers[1:]:
+        if usage.input_tokens > tier.from_input_tokens:
+            rates = tier
+    fresh = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
+    return (
+        fresh * rates.input
+        + usage.cache_read_tokens * rates.cache_read
+        + usage.cache_write_tokens * rates.cache_write
+        + usage.output_tokens * rates.output
+    ) / MILLION
+
+
+def quote(provider: str, model: str, at: datetime) -> RateCard:
+    """The rate card of a model on a day, from the bundled genai-prices tables (no network).
+
+    Raises UsageError when the tables have no batch price: they would silently answer with the full price
+    (DEPENDENCIES §4), and an estimate twice too high is as useless for a cap as none.
+    """
+    from genai_prices.data_snapshot import get_snapshot  # 0.15 s of CPU, wanted only where money is counted
+
+    try:
+        _, info = get_snapshot().find_provider_model(model, None, provider, None)
+    except LookupError:
+        raise UsageError(_no_price(provider, model)) from None
+    starts = [_start(variant) for variant in info.price_variants or [] if variant.when == BATCH]
+    if not starts:
+        raise UsageError(_no_price(provider, model))
+    # The tables know since when a batch price was verified, and answer with the full price for any earlier moment.
+    batch = info.get_prices(max(at, min(starts)), BATCH)
+    return RateCard(_tiers(batch), _tiers(info.get_prices(at)), info.context_window, "genai-prices")
+
+
+def _no_price(provider: str, model: str) -> str:
+    return (
+        f"No batch price is known for {provider} model {model}, so no cap could hold: "
+        "name another model, or pass --no-price to go without estimate and cap."
+    )
+
+
+def _start(variant: Any) -> datetime:
+    if variant.constraint is None:
+        return datetime.min.replace(tzinfo=UTC)
+    return datetime.combine(variant.constraint.start_date, time.min, UTC)
+
+
+def _tiers(prices: Any) -> tuple[Rates, ...]:
+    fields = {name: _steps(prices, name) for name in ("input", "output", "cache_read", "cache_write")}
+    starts = sorted({start for steps in fields.values() for start in steps})
+    return tuple(
+        Rates(**{name: _at(steps, start) for name, steps in fields.items()}, from_input_tokens=start)
+        for start in starts
+    )
+
+
+def _steps(prices: Any, name: str) -> dict[int, Decimal]:
+    value = getattr(prices, f"{name}_mtok", None)
+    if value is None:  # a model that sells no cache reads or writes counts them as plain input
+        return _steps(prices, "input") if name.startswith("cache") else {0: Decimal(0)}
+    if isinstance(value, Decimal):
+        return {0: value}
+    return {0: value.base} | {tier.start: tier.price for tier in value.tiers}
+
+
+def _at(steps: dict[int, Decimal], start: int) -> Decimal:
+    return steps[max(step for step in steps if step <= start)]

@@ -1,0 +1,142 @@
+"""Projecting: bring the DuckDB results to the state of the store. Live merge and rebuild are this one function."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batchjobs.desk import Desk
+from batchjobs.jobs import JOB_LEDGER, Job, job_ids, load_job
+from batchjobs.shards import Phase, Shard
+from batchjobs.views import load_view
+from storage.contract import Damaged
+from storage.layout import plan_key
+from storage.results import JobRow, Results, ShardRow
+
+
+@contextmanager
+def open_results(desk: Desk) -> Iterator[Results]:
+    """The pipeline's private database. Only inside `desk.exclusive`."""
+    with Results(desk.database) as results:
+        if results.set_aside is not None:
+            desk.say(f"the results database was not readable and lies in {results.set_aside}; it is made anew")
+        yield results
+
+
+def catch_up(desk: Desk, results: Results) -> list[str]:
+    """Load everything the store has and the database has not, one transaction per shard. Returns sentences of trouble.
+
+    Also notes in the ledgers how the items fared whose answers were bought by other jobs.
+    """
+    troubles, jobs = [], []
+    for job_id in job_ids(desk.store):
+        try:
+            jobs.append(load_job(desk.store, job_id))
+            _load(desk, results, jobs[-1])
+        except Damaged as error:
+            troubles.append(f"job {job_id} is not in the results: {error}")
+    for job in jobs:  # only now is every answer in that a job may have been waiting for
+        _note_carried(desk, results, job)
+    return troubles
+
+
+def publish(desk: Desk, results: Results) -> None:
+    """Give the analysts the present state, in one atomic step."""
+    desk.env.fault("publish.before")
+    results.publish(desk.results_path)
+    desk.dirty = False
+    desk.env.fault("publish.after")
+
+
+def _load(desk: Desk, results: Results, job: Job) -> None:
+    key = plan_key(job.id)
+    if results.loaded(key):
+        results.add_job(_job_row(job), None, None, key)
+    else:
+        results.define_task_view(load_view(job.plan.task.view))
+        with _local(desk, job.plan.carried_key) as carried, _local(desk, job.plan.rejects_key) as rejects:
+            results.add_job(_job_row(job), carried, rejects, key)
+        desk.dirty = True
+    rows = [_shard_row(job, shard) for shard in job.shards]
+    for shard, row in zip(job.shards, rows, strict=True):
+        if not results.loaded(shard.plan.requests_key):
+            with desk.store.local(shard.plan.requests_key) as requests:
+                results.add_shard(row, requests, shard.plan.requests_key)
+    for shard in job.shards:
+        outcomes = shard.settlement.get("outcomes_key")
+        if outcomes and not results.loaded(outcomes):
+            _merge(desk, results, job, shard, outcomes)
+    results.set_shards(rows)
+
+
+def _merge(desk: Desk, results: Results, job: Job, shard: Shard, key: str) -> None:
+    desk.env.fault("merge.before")
+    desk.dirty = True
+    with desk.store.local(key) as outcomes, _local(desk, shard.settlement.get("strays_key")) as strays:
+        results.add_outcomes(job.id, shard.plan.id, key, outcomes, strays)
+    desk.env.fault("merge.after")
+
+
+@contextmanager
+def _local(desk: Desk, key: str | None) -> Iterator[Path | None]:
+    if key is None:
+        yield None
+        return
+    with desk.store.local(key) as path:
+        yield path
+
+
+def _note_carried(desk: Desk, results: Results, job: Job) -> None:
+    """Write down how the carried items stand, once none of them waits any more, and whenever that changes."""
+    if not job.plan.carried:
+        return
+    counts = results.carried(job.id)
+    succeeded = counts.succeeded - job.plan.reused
+    known = (job.carried_succeeded, job.carried_failed)
+    if counts.waiting == 0 and (succeeded, counts.failed) != known:
+        data = {"succeeded": succeeded, "failed": counts.failed}
+        desk.append(job.id, JOB_LEDGER, job.number, "carried", data)
+
+
+def _job_row(job: Job) -> JobRow:
+    plan = job.plan
+    return JobRow(
+        job_id=plan.job,
+        created_at=plan.created_at,
+        task=plan.task.name,
+        task_version=plan.task.version,
+        provider=plan.provider,
+        model=plan.model,
+        endpoint=plan.endpoint,
+        source=plan.source,
+        input_sha256=plan.input_sha256,
+        lines=plan.lines,
+        items=plan.items,
+        rejected=plan.rejected,
+        duplicates=plan.duplicates,
+        reused=plan.reused,
+        requests=plan.requests,
+        estimated_cost_usd=plan.estimated_cost,
+        ceiling_cost_usd=plan.ceiling_cost,
+        state=job.state,
+    )
+
+
+def _shard_row(job: Job, shard: Shard) -> ShardRow:
+    settled = shard.phase is Phase.settled
+    return ShardRow(
+        job_id=job.id,
+        shard_id=shard.plan.id,
+        parent_shard=shard.plan.parent,
+        attempt=shard.plan.attempt,
+        requests=shard.plan.requests,
+        bytes=shard.plan.bytes,
+        state=shard.phase.value,
+        open=not settled or job.retry_due(shard),
+        batch_id=shard.batch_id or None,
+        estimated_cost_usd=shard.plan.estimated_cost,
+        cost_usd=shard.cost if settled else None,
+        sent_at=shard.sent_at,
+        ended_at=shard.ended_at,
+        settled_at=shard.settled_at,
+        detail=shard.reason or None,
+    )

@@ -1,0 +1,200 @@
+"""What a command says of a job: one JSON document for machines, tables and sentences for people."""
+
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from batchjobs.jobs import Job
+from batchjobs.plan import Plan
+from batchjobs.poll import Round
+from batchjobs.shards import Phase, Shard
+from storage.results import Failure
+
+EXIT_DONE, EXIT_SOME_FAILED, EXIT_NOT_FINISHED, EXIT_OVER_BUDGET = 0, 3, 4, 5
+
+
+def exit_code(jobs: Iterable[Job], over_budget: bool = False) -> int:
+    """The exit code of DESIGN §7 for the jobs as they stand."""
+    jobs = list(jobs)
+    if any(not job.finished for job in jobs):
+        return EXIT_OVER_BUDGET if over_budget else EXIT_NOT_FINISHED
+    return EXIT_SOME_FAILED if any(job.failed for job in jobs) else EXIT_DONE
+
+
+def money(amount: Decimal | None) -> float | None:
+    """A money figure for JSON: six digits after the point."""
+    return None if amount is None else float(round(amount, 6))
+
+
+def job_document(job: Job, seen: Round | None = None) -> dict[str, Any]:
+    """The JSON document of one job."""
+    plan = job.plan
+    return {
+        "job_id": job.id,
+        "state": job.state,
+        "task": plan.task.name,
+        "provider": plan.provider,
+        "model": plan.model,
+        "created_at": plan.created_at.isoformat(),
+        "items": plan.items,
+        "succeeded": job.succeeded,
+        "failed": job.failed,
+        "in_flight": job.in_flight,
+        "rejected": plan.rejected + plan.duplicates,
+        "reused": plan.reused,
+        "requests": plan.requests,
+        "bought": sum(s.plan.requests for s in job.shards if s.phase is Phase.settled and s.bought),
+        "shards": len(job.shards),
+        "shards_by_phase": dict(Counter(shard.phase.value for shard in job.shards)),
+        "outcomes": dict(sum((Counter(s.counts) for s in job.shards), Counter())),
+        "estimated_cost_usd": money(plan.estimated_cost),
+        "ceiling_cost_usd": money(plan.ceiling_cost),
+        "cost_usd": money(job.cost),
+        "saved_usd": money(job.sync_cost - job.cost),
+        "holds": {} if seen is None else {shard: hold.reason for shard, hold in seen.holds.items()},
+    }
+
+
+def plan_document(plan: Plan, already: bool, dry_run: bool) -> dict[str, Any]:
+    """The JSON document of `submit`, before anything is bought."""
+    return {
+        "job_id": plan.job,
+        "state": "dry run" if dry_run else "accepted",
+        "already_accepted": already,
+        "items": plan.items,
+        "rejected": plan.rejected + plan.duplicates,
+        "reused": plan.reused,
+        "carried": plan.carried,
+        "requests": plan.requests,
+        "shards": len(plan.shards),
+        "estimated_cost_usd": money(plan.estimated_cost),
+        "ceiling_cost_usd": money(plan.ceiling_cost),
+        "estimated_saving_usd": money(plan.estimated_sync_cost - plan.estimated_cost),
+    }
+
+
+def failure_document(failure: Failure) -> dict[str, Any]:
+    """One failed item, for machines."""
+    return {name: getattr(failure, name) for name in failure.__dataclass_fields__}
+
+
+def plan_table(plan: Plan, already: bool, dry_run: bool) -> Table:
+    """What `submit` tells a person."""
+    title = "would be packed" if dry_run else "accepted before, nothing packed anew" if already else "accepted"
+    table = _facts(f"{plan.job}: {title}")
+    rejected = plan.rejected + plan.duplicates
+    table.add_row("items", f"{plan.items:,}" + (f"  ({rejected:,} rejected: see rejects)" if rejected else ""))
+    table.add_row(
+        "reused", f"{plan.reused:,}" + (f"  ({plan.carried:,} more wait for another purchase)" if plan.carried else "")
+    )
+    table.add_row("to buy", f"{plan.requests:,} requests in {len(plan.shards):,} shards, {plan.provider} {plan.model}")
+    table.add_row("cost", f"likely ${plan.estimated_cost:.4f}, at most ${plan.ceiling_cost:.4f}")
+    table.add_row("saving", f"${plan.estimated_sync_cost - plan.estimated_cost:.4f} against synchronous calls")
+    return table
+
+
+def job_table(job: Job) -> Table:
+    """The end of a night: what came of it and what it cost."""
+    plan = job.plan
+    table = _facts(f"{job.id}: {job.state}")
+    table.add_row(
+        "items",
+        f"{plan.items:,}"
+        + (f"  (+{plan.rejected + plan.duplicates:,} rejected)" if plan.rejected + plan.duplicates else ""),
+    )
+    table.add_row("succeeded", Text(f"{job.succeeded:,}", "green"))
+    table.add_row("failed", Text(f"{job.failed:,}", "red" if job.failed else ""))
+    table.add_row("in flight", f"{job.in_flight:,}")
+    table.add_row("reused", f"{plan.reused:,}")
+    table.add_row(
+        "bought",
+        f"{sum(s.plan.requests for s in job.shards if s.bought and s.settled_at):,} requests, retries included",
+    )
+    table.add_row("cost", f"${job.cost:.4f}")
+    table.add_row("saved", f"${job.sync_cost - job.cost:.4f} against synchronous calls")
+    return table
+
+
+def _facts(title: str) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table.add_column(justify="left", style="bold")
+    table.add_column(justify="left")
+    return table
+
+
+def shards_table(job: Job, seen: Round | None = None) -> Table:
+    """One line per shard: where it stands and why."""
+    table = Table(title=f"{job.id}: shards", title_justify="left")
+    for name in ("shard", "state", "batch"):
+        table.add_column(name, no_wrap=True)
+    for name in ("requests", "answered", "failed", "cost"):
+        table.add_column(name, justify="right")
+    table.add_column("note")
+    for shard in job.shards:
+        table.add_row(*_shard_row(job, shard, seen))
+    return table
+
+
+def _shard_row(job: Job, shard: Shard, seen: Round | None) -> list[str]:
+    live = seen.live.get(shard.plan.id) if seen else None
+    hold = seen.holds.get(shard.plan.id) if seen else None
+    answered = shard.counts.get("succeeded") if shard.counts else (live.done if live else shard.done)
+    note = hold.reason if hold else shard_note(job, shard)
+    return [
+        shard.plan.id,
+        shard.phase.value,
+        shard.batch_id,
+        f"{shard.plan.requests:,}",
+        "" if answered is None else f"{answered:,}",
+        f"{shard.plan.requests - shard.counts.get('succeeded', 0):,}" if shard.counts else "",
+        f"${shard.cost:.4f}" if shard.phase is Phase.settled else "",
+        note,
+    ]
+
+
+def shard_note(job: Job, shard: Shard) -> str:
+    """Why a shard is where it is, for a tired person."""
+    if shard.phase is Phase.unknown:
+        since = f" since {shard.intent_at:%H:%M} UTC" if shard.intent_at else ""
+        return f"may or may not have been bought{since}: it is looked for at the provider, not bought again"
+    if shard.phase is Phase.planned:
+        return shard.reason or "not sent yet"
+    if shard.phase is Phase.settled and shard.handed_on:
+        return f"{shard.handed_on:,} tried again in {', '.join(child.id for child in shard.children)}"
+    if shard.phase is Phase.settled and job.dead(shard):
+        return f"{job.dead(shard):,} dead letters"
+    return shard.word
+
+
+def jobs_table(jobs: Iterable[Job]) -> Table:
+    """One line per job of the store."""
+    table = Table()
+    table.add_column("job", no_wrap=True)
+    table.add_column("state")
+    for name in ("items", "succeeded", "failed", "in flight", "reused", "cost"):
+        table.add_column(name, justify="right")
+    for job in jobs:
+        counts = (job.plan.items, job.succeeded, job.failed, job.in_flight, job.plan.reused)
+        table.add_row(job.id, job.state, *(f"{n:,}" for n in counts), f"${job.cost:.4f}")
+    return table
+
+
+def failures_table(job: Job, failures: Iterable[Failure]) -> Table:
+    """Every dead letter with its reason."""
+    table = Table(title=f"{job.id}: failed items", title_justify="left")
+    for name in ("item", "attempt", "outcome", "code", "message", "raw answer"):
+        table.add_column(name, overflow="fold")
+    for failure in failures:
+        where = f"{failure.raw_key} line {failure.raw_line}" if failure.raw_key else ""
+        cells = (failure.item_id, failure.attempt, failure.outcome, failure.code, failure.message, where)
+        table.add_row(*(plain(str(cell or "")) for cell in cells))
+    return table
+
+
+def plain(text: str) -> Text:
+    """Foreign text for the terminal: no markup, no control characters (ANSI, OSC)."""
+    return Text("".join(c if c.isprintable() else " " for c in text))

@@ -1,0 +1,118 @@
+"""Planning attempt n+1: which requests, changed how, in which new shards; two processes plan the same."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet
+
+from batchjobs.desk import Desk
+from batchjobs.jobs import Job
+from batchjobs.pack import Packer, Pricing, Request, shard_limits
+from batchjobs.plan import short_id
+from batchjobs.poll import token_limit
+from batchjobs.settle import raw_lines
+from batchjobs.shards import RETRIED, Shard
+from providers.contract import Format, Outcome, Revision
+
+OUTPUT_LIMIT_GROWTH = 2  # of the output limit, after a truncated answer
+OUTPUT_LIMIT_GROWTH_MAX = 4  # of the first attempt's limit
+
+FEEDBACK = (
+    "Your last answer to exactly this could not be used because it did not fit the required JSON schema: {errors}. "
+    "Answer again with one JSON object that fits the schema, and nothing else."
+)
+
+
+def revision_for(outcome: Outcome, message: str, output_limit: int, first_limit: int) -> Revision:
+    """What the next attempt does differently. Pure."""
+    if outcome is Outcome.truncated:
+        larger = min(output_limit * OUTPUT_LIMIT_GROWTH, first_limit * OUTPUT_LIMIT_GROWTH_MAX)
+        return Revision(max_output_tokens=larger)
+    if outcome is Outcome.invalid:
+        return Revision(feedback=FEEDBACK.format(errors=message))
+    return Revision()
+
+
+def plan_retry(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None = None) -> int:
+    """Pack what may succeed next time (or the failed ones among the keys `wanted`); a ledger record makes it count.
+
+    Returns the number of requests. Nothing is bought here: the new shards wait like any other.
+    """
+    again = _again(desk, job, shard, wanted)
+    if not again:
+        return 0
+    attempt = shard.plan.attempt + (1 if shard.bought else 0)
+    with desk.spool() as spool:
+        packer = _packer(desk, job, shard, attempt, spool)
+        limit = _output_limit(job, attempt)
+        for request in _requests(desk, shard, packer.format, again):
+            packer.add(request, limit)
+        packer.close()
+    shards: list[dict[str, object]] = msgspec.to_builtins(packer.shards)
+    desk.append(job.id, shard.plan.id, shard.number, "retried", {"shards": shards, "requests": len(again)})
+    return len(again)
+
+
+def _output_limit(job: Job, attempt: int) -> int:
+    """The largest output limit a request of this attempt can have, for the cap."""
+    return job.plan.max_output_tokens * min(int(OUTPUT_LIMIT_GROWTH ** (attempt - 1)), OUTPUT_LIMIT_GROWTH_MAX)
+
+
+def _again(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None) -> dict[int, Revision]:
+    columns = ["request_key", "outcome", "message"]
+    with desk.store.local(shard.settlement["outcomes_key"]) as path:
+        table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
+    first = job.plan.max_output_tokens
+    limit = _output_limit(job, shard.plan.attempt)
+    return {
+        row: revision_for(Outcome(outcome), message or "", limit, first)
+        for row, (key, outcome, message) in enumerate(zip(*(table[name] for name in columns), strict=True))
+        if (key in wanted and outcome != Outcome.succeeded if wanted is not None else outcome in RETRIED)
+    }
+
+
+def _requests(desk: Desk, shard: Shard, lines: Format, again: dict[int, Revision]) -> Iterator[Request]:
+    """The requests of the parent shard that are bought again, in its order, under their own key."""
+    columns = ["line", "item_id", "request_key", "summary"]
+    with desk.store.local(shard.plan.requests_key) as path:
+        table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
+    with desk.store.local(shard.plan.key) as path:
+        for row, line in enumerate(raw_lines(path)):
+            revision = again.get(row)
+            if revision is None:
+                continue
+            body = lines.body(line + b"\n")
+            if revision != Revision():
+                body = lines.revise(body, revision)
+            number, item_id, key, summary = (table[name][row] for name in columns)
+            yield Request(number, item_id, key, body, summary)
+
+
+def _packer(desk: Desk, job: Job, shard: Shard, attempt: int, spool: Path) -> Packer:
+    settings, plan = desk.settings, job.plan
+    provider_format = desk.format(plan.provider, plan.endpoint)
+    tokens = token_limit(settings.max_enqueued_tokens, [job])
+    return Packer(
+        store=desk.store,
+        format=provider_format,
+        job=job.id,
+        short=short_id(job.id),
+        attempt=attempt,
+        limits=shard_limits(provider_format, settings.shard_requests, settings.shard_bytes, tokens),
+        pricing=Pricing(plan.rates, plan.max_output_tokens),
+        spool=spool,
+        names=child_names(shard.plan.id, attempt, {s.plan.id for s in job.shards}),
+        parent=shard.plan.id,
+    )
+
+
+def child_names(parent: str, attempt: int, taken: set[str]) -> Iterator[str]:
+    """Ids for the shards made from `parent`: `1-00003` → `2-00003`, then `2-00003x1`, `2-00003x2` …"""
+    stem = f"{attempt}-{parent.split('-', 1)[1]}"
+    number = 0
+    while True:
+        name = stem if number == 0 else f"{stem}x{number}"
+        if name not in taken:
+            yield name
+        number += 1

@@ -1,0 +1,283 @@
+"""Buying a shard, where each line could cost a thousand dollars.
+
+    stage → intent ─durable─► create, ONE attempt ─┬─ ok ──────► sent
+                                                   ├─ refused ─► refused: nothing was bought, the shard waits
+                                                   └─ unknown ─► nothing to write: an unanswered intent *is* unknown
+
+    unknown → look for the tag ─┬─ found ──────► sent (adopted)
+                                └─ not found ──► hold; past the grace period, and only when told so: abandoned
+
+What to do is decided by two pure functions, `next_step` and `after_look`; the rest of the file does it.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import zstandard
+
+from batchjobs.desk import Desk
+from batchjobs.errors import Unreachable
+from batchjobs.jobs import Job
+from batchjobs.plan import ShardPlan
+from batchjobs.settle import settle_unsent
+from batchjobs.shards import Phase, Shard
+from providers.contract import UNREACHED, Found, OutcomeUnknown, Provider, Refused, ShardFile, Tag, Unavailable
+from storage.contract import Damaged
+
+BOUNCE_WAIT_S = 60.0  # doubled at every refusal of the same shard
+BOUNCE_WAIT_MAX_S = 3600.0
+CANARY_FAILURES_MAX = 0.2  # of the canary's requests, before the rest is held
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a decision needs to know besides the shard."""
+
+    now: datetime
+    grace: timedelta
+    rebuy_unknown: bool = False
+    cancelled: bool = False
+    canary: str = ""  # why the rest of the job must wait for its canary, if it must
+    room_tokens: int | None = None  # left in the provider's queue
+    queue_idle: bool = True  # nothing of ours is in it
+    room_cost: Decimal | None = None  # left under the cap
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Buy it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask the provider whether it was bought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Leave it, for this reason."""
+
+    reason: str
+    over_budget: bool = False
+    needs_person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Settle it unsent: every request gets this outcome."""
+
+    outcome: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The batch is ours: write it down."""
+
+    ref: str
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """The grace period is over and the person said so: take it as never bought."""
+
+
+Step = Send | Look | Hold | Drop
+
+
+def next_step(shard: Shard, policy: Policy) -> Step:
+    """What to do with a shard that is planned or unknown. Pure."""
+    if shard.phase is Phase.unknown:
+        return Look()
+    if policy.cancelled:
+        return Drop("cancelled", "cancelled", "cancelled before it was sent")
+    if policy.canary:
+        return Hold(policy.canary)
+    if shard.not_before is not None and policy.now < shard.not_before:
+        return Hold(f"{shard.reason}; next try after {shard.not_before:%H:%M:%S} UTC")
+    if policy.room_tokens is not None and shard.plan.tokens > policy.room_tokens:
+        return _no_room(shard, policy)
+    if policy.room_cost is not None and shard.plan.ceiling_cost > policy.room_cost:
+        return Hold(
+            f"over budget: it could cost ${shard.plan.ceiling_cost:.4f}, "
+            f"${max(policy.room_cost, Decimal(0)):.4f} is left under the cap",
+            over_budget=True,
+        )
+    return Send()
+
+
+def _no_room(shard: Shard, policy: Policy) -> Step:
+    if not policy.queue_idle:
+        return Hold("waiting for room in the provider's queue")
+    if shard.plan.requests == 1:
+        return Drop("failed", "queue_too_small", "this one request is larger than the provider's queue")
+    return Drop("errored", "queue_too_small", "the shard is larger than the provider's queue: packed anew, smaller")
+
+
+def after_look(shard: Shard, found: Sequence[Found], policy: Policy) -> Adopt | Abandon | Hold:
+    """What to do after asking for an unknown purchase. Pure. Two batches for one tag are never silently picked from."""
+    sure = [batch for batch in found if batch.certain] or list(found)
+    if len(sure) == 1:
+        return Adopt(sure[0].ref, sure[0].certain)
+    if len(sure) > 1:
+        names = ", ".join(batch.ref for batch in sure)
+        return Hold(
+            f"{len(sure)} batches may be this shard ({names}): look at them and cancel the wrong one",
+            needs_person=True,
+        )
+    since = shard.intent_at or policy.now
+    if policy.now < since + policy.grace:
+        return Hold(f"unknown purchase: asking the provider until {since + policy.grace:%H:%M} UTC")
+    if policy.rebuy_unknown:
+        return Abandon()
+    return Hold("unknown purchase, not found at the provider: pass --rebuy-unknown to buy it again", needs_person=True)
+
+
+def canary_hold(job: Job) -> str:
+    """Why shards after the first must wait, or nothing. The canary passes when most of its requests succeeded."""
+    if not job.plan.canary or not job.shards:
+        return ""
+    first = job.shards[0]
+    if first.phase is not Phase.settled:
+        return "waiting for the canary"
+    bad = 1 - first.counts.get("succeeded", 0) / first.plan.requests
+    if bad > CANARY_FAILURES_MAX:
+        return f"the canary failed: {bad:.0%} of its {first.plan.requests} requests have no answer; look at `failures`"
+    return ""
+
+
+def bounce_until(now: datetime, bounces: int, retry_after_s: float | None) -> datetime:
+    """When a refused shard may be tried again: the provider's own word, or twice as long every time."""
+    wait = retry_after_s if retry_after_s is not None else BOUNCE_WAIT_S * 2**bounces
+    return now + timedelta(seconds=min(wait, BOUNCE_WAIT_MAX_S))
+
+
+@dataclass(slots=True)
+class Sender:
+    """Does what was decided, one shard at a time. `known` are the batches that belong to other shards."""
+
+    desk: Desk
+    job: Job
+    provider: Provider
+    known: set[str]
+
+    def step(self, shard: Shard, policy: Policy) -> Hold | None:
+        """Take one shard one step further; returns why it is held, if it is. Raises Unreachable."""
+        decision = next_step(shard, policy)
+        if isinstance(decision, Look):
+            return self._look(shard, policy)
+        if isinstance(decision, Drop):
+            settle_unsent(self.desk, self.job, shard, decision.outcome, decision.code, decision.message)
+        elif isinstance(decision, Send):
+            self._send(shard)
+        return decision if isinstance(decision, Hold) else None
+
+    def _send(self, shard: Shard) -> None:
+        with self._file(shard.plan) as file:
+            staged = shard.staged or self._stage(file)
+            tag = Tag(self.job.id, shard.plan.id, shard.sends + 1)
+            intent = {
+                "send": tag.send,
+                "staged": staged,
+                "body_sha256": shard.plan.body_sha256,
+                "provider": self.job.plan.provider,
+                "model": self.job.plan.model,
+                "estimated_cost": str(shard.plan.estimated_cost),
+                "ceiling_cost": str(shard.plan.ceiling_cost),
+            }
+            number = self._append(shard, shard.number, "intent", intent)
+            if number is None:
+                return  # another process took this step; it is buying, or has bought
+            self._create(shard, file, staged, tag, number)
+
+    def _stage(self, file: ShardFile) -> str:
+        try:
+            return self.provider.stage(file)
+        except Unavailable as error:
+            passing = error.kind != "blocked"
+            raise Unreachable(f"{error} Nothing was bought; run the same command again.", passing) from None
+        except Refused as error:
+            raise Unreachable(
+                f"{error} Nothing was bought; run the same command again.", error.kind == "later"
+            ) from None
+
+    def _create(self, shard: Shard, file: ShardFile, staged: str, tag: Tag, number: int) -> None:
+        try:
+            ref = self.provider.create(file, staged, tag)
+        except Refused as refusal:
+            self._note_refusal(shard, refusal, number)
+        except OutcomeUnknown as error:
+            self.desk.say(f"shard {shard.plan.id}: purchase unknown ({error}); it is looked for, not bought again")
+        else:
+            self._append(shard, number, "sent", {"send": tag.send, "batch_id": ref, "how": "created", "certain": True})
+
+    def _note_refusal(self, shard: Shard, refusal: Refused, number: int) -> None:
+        until = bounce_until(self.desk.env.now(), shard.bounces, refusal.retry_after_s)
+        wait = refusal.kind == "later" and refusal.code != UNREACHED
+        data = {
+            "kind": refusal.kind,
+            "code": refusal.code,
+            "message": str(refusal),
+            "not_before": until.isoformat() if wait else None,
+        }
+        number = self._append(shard, number, "refused", data) or number
+        if refusal.kind == "blocked":
+            raise Unreachable(f"{refusal} Fix it and run the same command again.", passing=False)
+        if refusal.code == UNREACHED:
+            raise Unreachable(f"{refusal} Run the same command again.")
+        if refusal.kind == "never":
+            settle_unsent(self.desk, self.job, shard, "failed", refusal.code or "refused", str(refusal), after=number)
+
+    def _look(self, shard: Shard, policy: Policy) -> Hold | None:
+        tag = Tag(self.job.id, shard.plan.id, shard.sends)
+        file = _described(self.job, shard.plan, Path())
+        try:
+            found = self.provider.find(file, tag, shard.intent_at or policy.now)
+        except Unavailable as error:
+            return Hold(f"unknown purchase, and the provider cannot be asked: {error}")
+        ours = [batch for batch in found if batch.ref not in self.known and batch.ref not in shard.disowned]
+        decision = after_look(shard, ours, policy)
+        if isinstance(decision, Hold):
+            return decision
+        if isinstance(decision, Abandon):
+            self._append(shard, shard.number, "abandoned", {"send": shard.sends})
+            return None
+        self.known.add(decision.ref)
+        sent = {"send": shard.sends, "batch_id": decision.ref, "how": "adopted", "certain": decision.certain}
+        self._append(shard, shard.number, "sent", sent)
+        return None
+
+    def _append(self, shard: Shard, after: int, event: str, data: Mapping[str, object]) -> int | None:
+        return self.desk.append(self.job.id, shard.plan.id, after, event, data)
+
+    @contextmanager
+    def _file(self, plan: ShardPlan) -> Iterator[ShardFile]:
+        """The shard's bytes as the provider gets them. Raises Damaged when they are not what was packed."""
+        with self.desk.spool() as spool, self.desk.store.local(plan.key) as packed:
+            path = spool / f"{plan.id}.jsonl"
+            _unpack(packed, path, plan)
+            yield _described(self.job, plan, path, f"{self.desk.store.url}/{plan.key}")
+
+
+def _described(job: Job, plan: ShardPlan, path: Path, url: str = "") -> ShardFile:
+    return ShardFile(path=path, url=url, requests=plan.requests, model=job.plan.model, id_prefix=plan.id_prefix)
+
+
+def _unpack(packed: Path, path: Path, plan: ShardPlan) -> None:
+    sha = hashlib.sha256()
+    with packed.open("rb") as source, path.open("wb") as out:
+        try:
+            for chunk in zstandard.ZstdDecompressor().read_to_iter(source, read_size=1 << 20):
+                sha.update(chunk)
+                out.write(chunk)
+        except zstandard.ZstdError:
+            raise Damaged(f"{plan.key} cannot be decompressed: it was not bought; restore the object.") from None
+    if sha.hexdigest() != plan.body_sha256:
+        raise Damaged(f"{plan.key} is not what was packed: it was not bought; restore the object.")

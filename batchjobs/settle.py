@@ -1,0 +1,220 @@
+"""Settling a shard: every request gets exactly one outcome, decided from our own copy of the provider's bytes."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import zstandard
+from pydantic import BaseModel, ValidationError
+
+from batchjobs.desk import Desk
+from batchjobs.errors import Broken
+from batchjobs.jobs import Job
+from batchjobs.pack import file_sha8
+from batchjobs.prices import RateCard
+from batchjobs.shards import Shard
+from providers.contract import Format, Outcome, Reply, Undecodable
+from storage.contract import Damaged
+from storage.layout import outcomes_key, strays_key
+from storage.tables import OUTCOMES, STRAYS, write_parquet
+
+ERRORS_TOLD_MAX = 5  # validation errors repeated to the model and to people
+MESSAGE_LENGTH_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One request's outcome and where its bytes are."""
+
+    reply: Reply
+    outcome: Outcome
+    code: str
+    message: str
+    answer: str | None = None
+    raw_key: str | None = None
+    raw_line: int | None = None
+
+
+@dataclass(slots=True)
+class Settlement:
+    """Outcomes of a shard by the row of their request; what fits no row is a stray, kept and named, never merged."""
+
+    custom_ids: Sequence[str]
+    keys: Sequence[str]
+    decided: list[Decided | None]
+    strays: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in STRAYS.names})
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def stray(self, custom_id: str | None, kind: str, raw_key: str, raw_line: int) -> None:
+        for column, value in zip(self.strays.values(), (custom_id, kind, raw_key, raw_line), strict=True):
+            column.append(value)
+
+
+def settle(desk: Desk, job: Job, shard: Shard, lines: Format, result: type[BaseModel]) -> None:
+    """Decode, validate, decide, and write the outcomes down. Raises Damaged when our own copy is not readable."""
+    settlement = _settlement(desk, shard)
+    for file in shard.files:
+        if file["kind"] != "batch":
+            _decode_file(desk, settlement, lines, result, file["key"])
+    if not shard.certain and not any(settlement.decided):
+        why = f"batch {shard.batch_id} holds none of this shard's requests"
+        desk.append(job.id, shard.plan.id, shard.number, "disowned", {"batch_id": shard.batch_id, "why": why})
+        return
+    _fill(settlement, shard)
+    _record(desk, job, shard, settlement, shard.number)
+
+
+def settle_unsent(
+    desk: Desk, job: Job, shard: Shard, outcome: str, code: str, message: str, after: int | None = None
+) -> None:
+    """Settle a shard that was never bought: the same outcome for every request, at no cost."""
+    settlement = _settlement(desk, shard)
+    settlement.decided = [_no_reply(c, Outcome(outcome), code, message) for c in settlement.custom_ids]
+    _record(desk, job, shard, settlement, shard.number if after is None else after, bought=False)
+
+
+def _settlement(desk: Desk, shard: Shard) -> Settlement:
+    with desk.store.local(shard.plan.requests_key) as path:
+        table = pyarrow.parquet.read_table(path, columns=["custom_id", "request_key"])
+    ids: list[str] = table.column("custom_id").to_pylist()
+    keys: list[str] = table.column("request_key").to_pylist()
+    if len(ids) != shard.plan.requests:
+        raise Damaged(f"{shard.plan.requests_key} holds {len(ids)} requests, {shard.plan.requests} were packed.")
+    return Settlement(ids, keys, [None] * len(ids), rows={custom_id: row for row, custom_id in enumerate(ids)})
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """The lines of one of our raw copies, split on newline bytes only. Raises Damaged."""
+    rest = b""
+    with path.open("rb") as source:
+        try:
+            for chunk in zstandard.ZstdDecompressor().read_to_iter(source, read_size=1 << 20):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+        except zstandard.ZstdError:
+            raise Damaged(f"{path.name} cannot be decompressed.") from None
+    if rest:
+        yield rest
+
+
+def _decode_file(desk: Desk, settlement: Settlement, lines: Format, result: type[BaseModel], key: str) -> None:
+    with desk.store.local(key) as path:
+        for number, line in enumerate(raw_lines(path), start=1):
+            if not line.strip():
+                continue
+            try:
+                reply = lines.decode(line)
+            except Undecodable:
+                settlement.stray(None, "undecodable", key, number)
+                continue
+            row = settlement.rows.get(reply.custom_id)
+            if row is None:
+                settlement.stray(reply.custom_id, "stranger", key, number)
+            elif settlement.decided[row] is not None:
+                settlement.stray(reply.custom_id, "twin", key, number)
+            else:
+                settlement.decided[row] = _judge(reply, result, key, number)
+
+
+def _judge(reply: Reply, result: type[BaseModel], raw_key: str, raw_line: int) -> Decided:
+    """A success must also fit the schema; everything else is as the provider says."""
+    if reply.outcome is not Outcome.succeeded:
+        return Decided(reply, reply.outcome, reply.code, reply.message[:MESSAGE_LENGTH_MAX], None, raw_key, raw_line)
+    try:
+        answer = result.model_validate_json(reply.text)
+    except ValidationError as error:
+        return Decided(reply, Outcome.invalid, "schema", explain(error), None, raw_key, raw_line)
+    return Decided(reply, Outcome.succeeded, "", "", answer.model_dump_json(), raw_key, raw_line)
+
+
+def explain(error: ValidationError) -> str:
+    """What does not fit, for the model's next try and for people: places and expectations, never the values."""
+    told = error.errors(include_url=False, include_context=False, include_input=False)[:ERRORS_TOLD_MAX]
+    parts = [f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in told]
+    return "; ".join(parts)[:MESSAGE_LENGTH_MAX]
+
+
+def _no_reply(custom_id: str, outcome: Outcome, code: str, message: str) -> Decided:
+    return Decided(Reply(custom_id, outcome), outcome, code, message[:MESSAGE_LENGTH_MAX])
+
+
+def _fill(settlement: Settlement, shard: Shard) -> None:
+    """Give every request without a result line the outcome that the end of its batch implies."""
+    accused = {error["line"]: error for error in shard.end.get("line_errors", ())}
+    rest = _implied(shard)
+    for row, decided in enumerate(settlement.decided):
+        if decided is not None:
+            continue
+        error = accused.get(row + 1)
+        verdict = (Outcome.failed, error["code"], error["message"]) if error else rest
+        settlement.decided[row] = _no_reply(settlement.custom_ids[row], *verdict)
+
+
+def _implied(shard: Shard) -> tuple[Outcome, str, str]:
+    """Outcome, code and message of a request that no result line speaks of."""
+    if shard.gone:  # what the provider deleted may have been paid: buying it again is a person's decision
+        return Outcome.failed, "gone", shard.gone
+    if shard.end.get("rejected", False):
+        return Outcome.errored, shard.end.get("code") or "batch_rejected", shard.end.get("message", "")
+    if shard.end.get("word", "").lower() in ("cancelled", "canceled", "stopped"):
+        return Outcome.cancelled, "cancelled", "the batch was cancelled before this request ran"
+    return Outcome.missing, "missing", "in none of the result files"
+
+
+def _record(desk: Desk, job: Job, shard: Shard, settlement: Settlement, after: int, bought: bool = True) -> None:
+    """Write the outcomes, then the ledger record that makes them count. The identity is checked in between."""
+    decided = [d for d in settlement.decided if d is not None]
+    if len(decided) != shard.plan.requests:
+        raise Broken(f"Shard {shard.plan.id}: {len(decided)} outcomes for {shard.plan.requests} requests.")
+    columns = _columns(settlement, decided, job.plan.rates)
+    data = _summary(decided, columns) | {"bought": bought, "strays": len(settlement.strays["kind"])}
+    with desk.spool() as spool:
+        write_parquet(spool / "outcomes", OUTCOMES, columns)
+        data["outcomes_key"] = _keep(desk, spool / "outcomes", partial(outcomes_key, job.id, shard.plan.id))
+        if settlement.strays["kind"]:
+            write_parquet(spool / "strays", STRAYS, settlement.strays)
+            data["strays_key"] = _keep(desk, spool / "strays", partial(strays_key, job.id, shard.plan.id))
+    desk.append(job.id, shard.plan.id, after, "settled", data)
+
+
+def _keep(desk: Desk, path: Path, make_key: Callable[[str], str]) -> str:
+    """Put a written file into the store under a key that carries its hash."""
+    key = make_key(file_sha8(path))
+    desk.store.create_from(key, path)
+    return key
+
+
+def _columns(settlement: Settlement, decided: Sequence[Decided], rates: RateCard) -> dict[str, list[Any]]:
+    usages = [d.reply.usage for d in decided]
+    return {
+        "custom_id": list(settlement.custom_ids),
+        "request_key": list(settlement.keys),
+        "outcome": [d.outcome.value for d in decided],
+        "code": [d.code or None for d in decided],
+        "message": [d.message or None for d in decided],
+        "answer": [d.answer for d in decided],
+        "repaired": [False] * len(decided),
+        "input_tokens": [u.input_tokens for u in usages],
+        "output_tokens": [u.output_tokens for u in usages],
+        "cache_read_tokens": [u.cache_read_tokens for u in usages],
+        "cache_write_tokens": [u.cache_write_tokens for u in usages],
+        "cost_usd": [rates.batch_cost(u) for u in usages],
+        "sync_cost_usd": [rates.sync_cost(u) for u in usages],
+        "raw_key": [d.raw_key for d in decided],
+        "raw_line": [d.raw_line for d in decided],
+    }
+
+
+def _summary(decided: Sequence[Decided], columns: dict[str, list[Any]]) -> dict[str, Any]:
+    return {
+        "counts": dict(Counter(d.outcome.value for d in decided)),
+        "input_tokens": sum(columns["input_tokens"]),
+        "output_tokens": sum(columns["output_tokens"]),
+        "cost": str(sum(columns["cost_usd"], Decimal(0))),
+        "sync_cost": str(sum(columns["sync_cost_usd"], Decimal(0))),
+    }

@@ -1,0 +1,194 @@
+"""The state of a shard, folded from its ledger: pure, and the only place that says what a sequence of records means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from batchjobs.plan import ShardPlan
+from providers.contract import Outcome
+from storage.contract import Damaged
+from storage.ledger import Record
+
+
+class Phase(StrEnum):
+    """Where a shard stands, in the order it passes through."""
+
+    planned = "planned"  # packed, nothing bought
+    unknown = "unknown"  # an intent without an answer: it may have been bought
+    sent = "sent"  # bought, the provider works on it
+    ended = "ended"  # the provider is done, its files are not fetched yet
+    fetched = "fetched"  # the provider's bytes are in our store
+    settled = "settled"  # every request has its outcome
+
+
+RETRIED = (Outcome.errored, Outcome.expired, Outcome.missing, Outcome.truncated, Outcome.invalid)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard now. `number` is the last ledger record; `data` of the deciding records is kept as it was written."""
+
+    plan: ShardPlan
+    number: int = 0
+    phase: Phase = Phase.planned
+    sends: int = 0
+    staged: str = ""
+    batch_id: str = ""
+    certain: bool = True
+    intent_at: datetime | None = None
+    sent_at: datetime | None = None
+    ended_at: datetime | None = None
+    settled_at: datetime | None = None
+    changed_at: datetime | None = None
+    not_before: datetime | None = None
+    bounces: int = 0
+    word: str = ""
+    reason: str = ""
+    blocked: bool = False
+    token_limit: int | None = None
+    done: int | None = None
+    disowned: tuple[str, ...] = ()
+    end: dict[str, Any] = field(default_factory=dict)
+    files: tuple[dict[str, Any], ...] = ()
+    gone: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    settlement: dict[str, Any] = field(default_factory=dict)
+    children: tuple[ShardPlan, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """May the provider be working, or have worked, for money we have not booked yet?"""
+        return self.phase in (Phase.unknown, Phase.sent, Phase.ended, Phase.fetched)
+
+    @property
+    def bought(self) -> bool:
+        """False for a shard that settled without ever costing an attempt: too large for the queue as it was packed."""
+        return bool(self.settlement.get("bought", True))
+
+    @property
+    def cost(self) -> Decimal:
+        return Decimal(self.settlement.get("cost", "0"))
+
+    @property
+    def sync_cost(self) -> Decimal:
+        return Decimal(self.settlement.get("sync_cost", "0"))
+
+    @property
+    def handed_on(self) -> int:
+        return sum(child.requests for child in self.children)
+
+    def retry_due(self, max_attempts: int) -> bool:
+        """Settled with requests that may succeed next time, and no shard planned for them yet."""
+        if self.phase is not Phase.settled or self.children or self.settlement.get("final", False):
+            return False
+        another = self.plan.attempt < max_attempts or not self.bought
+        return another and any(self.counts.get(outcome) for outcome in RETRIED)
+
+
+def fold(plan: ShardPlan, records: Sequence[Record]) -> Shard:
+    """The state after all records. Raises Damaged when an event is unknown or cannot follow."""
+    shard = Shard(plan)
+    for record in records:
+        apply = _EVENTS.get(record.event)
+        if apply is None:
+            raise Damaged(f"Shard {plan.id}: ledger record {record.number} has the unknown event {record.event!r}.")
+        shard = replace(apply(shard, record), number=record.number, changed_at=record.at)
+    return shard
+
+
+def _intent(shard: Shard, record: Record) -> Shard:
+    return replace(
+        shard,
+        phase=Phase.unknown,
+        sends=shard.sends + 1,
+        staged=record.data.get("staged", ""),
+        intent_at=record.at,
+        not_before=None,
+        blocked=False,
+        reason="",
+    )
+
+
+def _sent(shard: Shard, record: Record) -> Shard:
+    data = record.data
+    return replace(
+        shard,
+        phase=Phase.sent,
+        batch_id=data["batch_id"],
+        certain=data.get("certain", True),
+        sent_at=record.at,
+        word="",
+    )
+
+
+def _refused(shard: Shard, record: Record) -> Shard:
+    data = record.data
+    return replace(
+        shard,
+        phase=Phase.planned,
+        reason=data["message"],
+        blocked=data["kind"] == "blocked",
+        not_before=_moment(data.get("not_before")),
+        bounces=shard.bounces + 1,
+    )
+
+
+def _returned(shard: Shard, record: Record) -> Shard:
+    refused = _refused(shard, record)
+    return replace(refused, batch_id="", word="", done=None, token_limit=record.data.get("token_limit"))
+
+
+def _disowned(shard: Shard, record: Record) -> Shard:
+    gone = (*shard.disowned, record.data["batch_id"])
+    return replace(shard, phase=Phase.unknown, batch_id="", disowned=gone, files=(), end={}, reason=record.data["why"])
+
+
+def _abandoned(shard: Shard, _record: Record) -> Shard:
+    return replace(shard, phase=Phase.planned, reason="given up as never bought")
+
+
+def _seen(shard: Shard, record: Record) -> Shard:
+    return replace(shard, word=record.data["word"], done=record.data.get("done"))
+
+
+def _ended(shard: Shard, record: Record) -> Shard:
+    data = dict(record.data)
+    return replace(shard, phase=Phase.ended, end=data, word=data["word"], ended_at=record.at, done=data.get("done"))
+
+
+def _fetched(shard: Shard, record: Record) -> Shard:
+    return replace(shard, phase=Phase.fetched, files=tuple(record.data["files"]), gone=record.data.get("gone", ""))
+
+
+def _settled(shard: Shard, record: Record) -> Shard:
+    data = dict(record.data)
+    return replace(shard, phase=Phase.settled, settlement=data, counts=dict(data["counts"]), settled_at=record.at)
+
+
+def _retried(shard: Shard, record: Record) -> Shard:
+    children = msgspec.convert(record.data["shards"], tuple[ShardPlan, ...], strict=False)
+    return replace(shard, children=shard.children + children)
+
+
+_EVENTS = {
+    "intent": _intent,
+    "sent": _sent,
+    "refused": _refused,
+    "returned": _returned,
+    "disowned": _disowned,
+    "abandoned": _abandoned,
+    "seen": _seen,
+    "ended": _ended,
+    "fetched": _fetched,
+    "settled": _settled,
+    "retried": _retried,
+}
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,302 @@
+"""Submitting: from an input to an accepted plan. Everything before the plan is free and can be repeated."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet
+from storage.inputs import Input, open_input
+
+import providers
+from batchjobs.desk import Desk
+from batchjobs.errors import OverBudget, UsageError
+from batchjobs.jobs import job_ids, load_job, read_plan
+from batchjobs.pack import (
+    Packer,
+    Pricing,
+    Reject,
+    Renderer,
+    Request,
+    file_sha8,
+    key_salt,
+    shard_limits,
+)
+from batchjobs.plan import Plan, TaskRef, dump, identity, job_id, short_id
+from batchjobs.prices import FREE, RateCard, quote
+from batchjobs.project import catch_up, open_results
+from batchjobs.settings import Settings
+from batchjobs.task_files import fingerprint, load_task
+from batchjobs.tasks import Task
+from batchjobs.views import view_of
+from providers.contract import Format, RequestTemplate
+from storage.layout import carried_key, plan_key, rejects_key
+from storage.results import Results, Verdict
+from storage.tables import CARRIED, REJECTS, write_parquet
+
+CHUNK_LINES = 5_000
+CHUNK_BYTES = 16_000_000
+ROOM_BYTES_PER_TOKEN = 3  # the same upper estimate that the cap uses: what fits here fits the model
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asked for: a task over a set of items, at a provider, with everything resolved."""
+
+    source: str
+    query: str | None
+    task: Task
+    task_spec: str
+    fingerprint: str
+    provider: str
+    endpoint: str
+    served_by: str
+    template: RequestTemplate
+    rates: RateCard
+    format: Format
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An accepted plan, or with `dry_run` the plan that would be."""
+
+    plan: Plan
+    already: bool = False  # this very job was accepted before
+
+
+def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> Order:
+    """Turn settings into an order. Raises UsageError for an unknown task, provider, endpoint, model or price."""
+    task = load_task(settings.task, Path.cwd())
+    provider, endpoint = settings.provider, settings.endpoint or ""
+    request_format = _format(provider, endpoint)
+    model = settings.model or task.models.get(provider)
+    if model is None:
+        raise UsageError(f"Task {task.name} names no default model for {provider}: pass --model.")
+    rates = FREE if settings.no_price else quote(provider, model, desk.env.now())
+    template = RequestTemplate(
+        model=model,
+        max_output_tokens=settings.max_output_tokens or task.max_output_tokens,
+        schema_name=task.name.replace("-", "_"),
+        schema=task.result.model_json_schema(),
+        temperature=task.temperature if settings.temperature is None else settings.temperature,
+    )
+    return Order(
+        source=source,
+        query=query,
+        task=task,
+        task_spec=settings.task,
+        fingerprint=fingerprint(task),
+        provider=provider,
+        endpoint=endpoint,
+        served_by=providers.served_by(provider),
+        template=template,
+        rates=rates,
+        format=request_format,
+    )
+
+
+def _format(provider: str, endpoint: str) -> Format:
+    try:
+        return providers.load_format(provider, endpoint)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:
+    """Accept a job: idempotent, and free. The caller holds the desk. Raises OverBudget, UsageError."""
+    with ExitStack() as stack:
+        spool = stack.enter_context(desk.spool())
+        items = open_input(order.source, query=order.query, spool_dir=spool)
+        mark = _identity(order, items.sha256)
+        earlier = _accepted_before(desk, order, mark)
+        if earlier is not None:
+            return Submission(earlier, already=True)
+        results = stack.enter_context(open_results(desk))
+        catch_up(desk, results)
+        packing = _Packing(desk, order, job_id(desk.env.now(), order.task.name, mark), spool, results)
+        plan = packing.run(items, dry_run)
+        if not dry_run:
+            _check_budget(plan, desk.settings.max_cost)
+            desk.store.create(plan_key(plan.job), dump(plan))
+        return Submission(plan)
+
+
+def _identity(order: Order, input_sha256: str) -> str:
+    t = order.template
+    return identity(
+        order.fingerprint, order.provider, order.served_by, order.endpoint, t.model, t.max_output_tokens, t.temperature,
+        input_sha256,
+    )  # fmt: skip
+
+
+def _accepted_before(desk: Desk, order: Order, mark: str) -> Plan | None:
+    """The same order accepted today, or accepted earlier and not finished yet: a night passes midnight."""
+    today = job_id(desk.env.now(), order.task.name, mark)
+    same = [job for job in job_ids(desk.store) if job.endswith(f"-{order.task.name}-{mark}")]
+    if today in same:
+        return read_plan(desk.store, today)
+    unfinished = [job for job in (load_job(desk.store, job_id) for job_id in same) if not job.finished]
+    return unfinished[-1].plan if unfinished else None
+
+
+def _check_budget(plan: Plan, cap: Decimal | None) -> None:
+    if cap is not None and plan.ceiling_cost > cap:
+        raise OverBudget(
+            f"Job {plan.job} could cost up to ${plan.ceiling_cost:.2f} (likely ${plan.estimated_cost:.2f}), "
+            f"the cap is ${cap:.2f}: nothing was bought; raise --max-cost or send fewer items."
+        )
+
+
+@dataclass(slots=True)
+class _Packing:
+    """One pass over the input: render, key, drop what needs no purchase, pack the rest."""
+
+    desk: Desk
+    order: Order
+    job: str
+    spool: Path
+    results: Results
+    lines: int = 0
+    items: int = 0
+    duplicates: int = 0
+    reused: int = 0
+    sync_cost: Decimal = Decimal(0)
+    carried: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in CARRIED.names})
+    rejects: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in REJECTS.names})
+
+    def run(self, items: Input, dry_run: bool) -> Plan:
+        renderer, packer = self._renderer(), self._packer(dry_run)
+        self.results.start_screening()
+        for chunk in items.chunks(CHUNK_LINES, CHUNK_BYTES):
+            self.lines = max(self.lines, chunk[-1].number)
+            requests = []
+            for line in chunk:
+                made = renderer.render(line)
+                if isinstance(made, Request):
+                    requests.append(made)
+                else:
+                    self._reject(items.name, made)
+            for request in self._screen(items.name, requests):
+                self.sync_cost += packer.pricing.likely_sync(len(request.body))
+                packer.add(request)
+        packer.close()
+        return self._plan(items, packer, dry_run)
+
+    def _reject(self, source: str, reject: Reject) -> None:
+        if self.desk.settings.strict:
+            raise UsageError(
+                f"{source} line {reject.line} is rejected ({reject.reason}: {reject.detail}): nothing was sent."
+            )
+        row = (source, reject.line, reject.item_id, reject.reason, reject.detail)
+        for column, value in zip(self.rejects.values(), row, strict=True):
+            column.append(value)
+
+    def _screen(self, source: str, requests: list[Request]) -> Iterator[Request]:
+        """Only what must be bought; everything else is noted as rejected or carried."""
+        verdicts = self.results.screen([r.item_id for r in requests], [r.key for r in requests])
+        for request, verdict in zip(requests, verdicts, strict=True):
+            if verdict is Verdict.duplicate:
+                self.duplicates += 1
+                self._reject(source, Reject(request.line, request.item_id, "duplicate_id", "this id came earlier"))
+                continue
+            self.items += 1
+            if verdict is Verdict.new:
+                yield request
+                continue
+            self.reused += verdict is Verdict.reused
+            row = (request.item_id, request.key, verdict.value, request.summary)
+            for column, value in zip(self.carried.values(), row, strict=True):
+                column.append(value)
+
+    def _renderer(self) -> Renderer:
+        order, settings = self.order, self.desk.settings
+        salt = key_salt(order.provider, order.served_by, order.endpoint, order.task)
+        context = order.rates.context_tokens
+        room = settings.max_input_tokens
+        if context is not None:
+            room = min(room, context - order.template.max_output_tokens)
+        room_bytes = room * ROOM_BYTES_PER_TOKEN
+        return Renderer(order.task, order.template, order.format, order.served_by, order.endpoint, room_bytes, salt)
+
+    def _packer(self, dry_run: bool) -> Packer:
+        settings, order = self.desk.settings, self.order
+        tokens = settings.max_enqueued_tokens
+        return Packer(
+            store=_Nowhere(self.desk.store.url) if dry_run else self.desk.store,
+            format=order.format,
+            job=self.job,
+            short=short_id(self.job),
+            attempt=1,
+            limits=shard_limits(order.format, settings.shard_requests, settings.shard_bytes, tokens),
+            pricing=Pricing(order.rates, order.template.max_output_tokens),
+            spool=self.spool,
+            names=(f"1-{n:05d}" for n in itertools.count(1)),
+            first_requests=settings.canary,
+        )
+
+    def _plan(self, items: Input, packer: Packer, dry_run: bool) -> Plan:
+        order, settings, shards = self.order, self.desk.settings, tuple(packer.shards)
+        return Plan(
+            job=self.job,
+            created_at=self.desk.env.now(),
+            task=TaskRef(order.task_spec, order.task.name, order.task.version, order.fingerprint, view_of(order.task)),
+            provider=order.provider,
+            endpoint=order.endpoint,
+            served_by=order.served_by,
+            model=order.template.model,
+            max_output_tokens=order.template.max_output_tokens,
+            temperature=order.template.temperature,
+            rates=order.rates,
+            source=items.name,
+            input_sha256=items.sha256,
+            lines=self.lines,
+            items=self.items,
+            rejected=len(self.rejects["line"]) - self.duplicates,
+            duplicates=self.duplicates,
+            reused=self.reused,
+            carried=len(self.carried["item_id"]) - self.reused,
+            requests=sum(shard.requests for shard in shards),
+            estimated_cost=sum((shard.estimated_cost for shard in shards), Decimal(0)),
+            estimated_sync_cost=self.sync_cost,
+            ceiling_cost=sum((shard.ceiling_cost for shard in shards), Decimal(0)),
+            max_attempts=settings.max_attempts,
+            shards=shards,
+            max_cost=settings.max_cost,
+            canary=settings.canary,
+            carried_key=None if dry_run else self._keep("carried"),
+            rejects_key=None if dry_run else self._keep("rejects"),
+        )
+
+    def _keep(self, what: str) -> str | None:
+        """Write the carried items, or the rejects, beside the plan that will name them."""
+        columns = self.carried if what == "carried" else self.rejects
+        if not columns[next(iter(columns))]:
+            return None
+        schema, make_key = (CARRIED, carried_key) if what == "carried" else (REJECTS, rejects_key)
+        path = self.spool / f"{what}.parquet"
+        write_parquet(path, schema, columns)
+        key = make_key(self.job, file_sha8(path))
+        self.desk.store.create_from(key, path)
+        return key
+
+
+def write_rejects(desk: Desk, plan: Plan) -> Path:
+    """The rejects of a job as `<job>.rejects.jsonl` beside the analysts' file: source, line, item id, reason."""
+    path = desk.results_path.with_name(f"{plan.job}.rejects.jsonl")
+    with desk.store.local(plan.rejects_key or "") as table, path.open("wb") as out:
+        for batch in pyarrow.parquet.ParquetFile(table).iter_batches():
+            out.writelines(msgspec.json.encode(row) + b"\n" for row in batch.to_pylist())
+    return path
+
+
+class _Nowhere:
+    """The store of a dry run: everything can be written, nothing is kept."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def create_from(self, key: str, path: Path) -> None:
+        """Forget it."""

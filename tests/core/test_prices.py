@@ -1,0 +1,52 @@
+"""Prices: batch prices or none, per request and per tier."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from genai_prices import Usage as TheirUsage
+from genai_prices import calc_price
+
+from batchjobs.errors import UsageError
+from batchjobs.prices import FREE, quote
+from providers.contract import Usage
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("provider", "model"), [("openai", "gpt-4.1-mini"), ("anthropic", "claude-haiku-4-5")])
+def test_batch_is_half_of_sync_for_plain_tokens(provider: str, model: str):
+    card = quote(provider, model, NOON)
+    usage = Usage(input_tokens=1000, output_tokens=500)
+    assert card.batch_cost(usage) * 2 == card.sync_cost(usage)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "gpt-4.1-mini"), ("anthropic", "claude-haiku-4-5"), ("anthropic", "claude-sonnet-4-5")],
+)
+@pytest.mark.parametrize("tokens", [10, 150_000, 250_000])
+def test_costs_agree_with_the_price_library(provider: str, model: str, tokens: int):
+    ours = quote(provider, model, NOON).batch_cost(Usage(tokens, 700, cache_read_tokens=5))
+    theirs = calc_price(
+        TheirUsage(input_tokens=tokens, output_tokens=700, cache_read_tokens=5),
+        model,
+        provider_id=provider,
+        genai_request_timestamp=NOON,
+        price_context={"processing": "batch"},
+    )
+    assert ours == theirs.total_price
+
+
+def test_a_day_before_the_price_was_verified_still_gets_the_batch_price():
+    early = quote("openai", "gpt-4.1-mini", datetime(2026, 1, 1, tzinfo=UTC))
+    assert early.batch == quote("openai", "gpt-4.1-mini", NOON).batch
+
+
+def test_a_model_without_a_batch_price_is_refused_instead_of_guessed():
+    with pytest.raises(UsageError, match="--no-price"):
+        quote("openai", "no-such-model", NOON)
+
+
+def test_without_prices_everything_costs_nothing():
+    assert FREE.batch_cost(Usage(10, 10)) == Decimal(0)

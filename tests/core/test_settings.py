@@ -1,0 +1,52 @@
+"""Settings: defaults < file < environment < flags."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from batchjobs.errors import UsageError
+from batchjobs.settings import deadline_at, load_settings
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "batchjobs.toml"
+    path.write_text('store = "from-file"\nmodel = "from-file"\nmax_attempts = 2\n')
+    return path
+
+
+def test_each_layer_overrides_the_one_before(config: Path):
+    settings = load_settings({"store": "from-flag", "model": None}, config, {"BATCHJOBS_MODEL": "from-env"})
+    assert (settings.store, settings.model, settings.max_attempts) == ("from-flag", "from-env", 2)
+
+
+def test_an_unknown_setting_is_named_with_its_origin(config: Path):
+    config.write_text("stroe = 'x'")
+    with pytest.raises(UsageError, match=r"'stroe' from .*batchjobs.toml"):
+        load_settings({}, config, {})
+
+
+def test_a_bad_value_from_the_environment_is_named():
+    with pytest.raises(UsageError, match="'max_cost' from the environment"):
+        load_settings({}, None, {"BATCHJOBS_MAX_COST": "cheap"})
+
+
+def test_a_missing_config_file_is_an_error_only_when_it_was_named(tmp_path: Path):
+    with pytest.raises(UsageError, match="There is no config file"):
+        load_settings({}, tmp_path / "none.toml", {})
+
+
+def test_a_deadline_can_be_a_length():
+    now = datetime(2026, 11, 20, 22, tzinfo=UTC)
+    assert deadline_at("9h", now) == now + timedelta(hours=9)
+
+
+def test_a_deadline_can_be_the_next_time_of_day():
+    now = datetime(2026, 11, 20, 22).astimezone()
+    assert deadline_at("07:00", now) == now + timedelta(hours=9)
+
+
+def test_a_deadline_that_is_neither_is_refused():
+    with pytest.raises(UsageError, match="deadline"):
+        load_settings({"deadline": "soon"}, None, {})

@@ -1,0 +1,50 @@
+"""Docs are tested: what the README names exists, and what exists is in the README."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from batchjobs.cli import cli
+from batchjobs.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs/settings.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(cli.commands))
+def test_every_command_is_in_the_readme_and_has_help(command: str):
+    assert f"`batchjobs {command}" in README
+    help_page = CliRunner().invoke(cli, [command, "--help"])
+    assert help_page.exit_code == 0
+    assert len(cli.commands[command].get_short_help_str(200)) > 20
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`?batchjobs ([a-z]+)\b", README)) - {"status"}))
+def test_every_command_the_readme_types_exists(command: str):
+    assert command in cli.commands
+
+
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![|-])(--[a-z][a-z-]+)", README)) - {"--require-hashes"}))
+def test_every_flag_the_readme_names_exists(flag: str):
+    flags = {name for command in cli.commands.values() for option in command.params for name in option.opts}
+    assert flag in flags
+
+
+@pytest.mark.parametrize("setting", sorted(Settings.model_fields))
+def test_every_setting_is_documented_in_its_own_words(setting: str):
+    description = Settings.model_fields[setting].description
+    assert re.search(rf"^\| `{setting}` \|.*\| {re.escape(description or '')} \|$", SETTINGS, re.MULTILINE)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z]+)\b", README)) - {"sure"}))
+def test_every_make_target_the_readme_names_exists(target: str):
+    assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_every_linked_page_exists(page: str):
+    assert (ROOT / page).exists()
