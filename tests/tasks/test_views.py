@@ -51,10 +51,11 @@ def test_no_answers_no_rows(answers: duckdb.DuckDBPyConnection) -> None:
 
 
 @pytest.mark.parametrize("name", TASK.views)
-def test_every_column_of_a_view_is_documented(answers: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_every_column_a_view_adds_is_documented(answers: duckdb.DuckDBPyConnection, name: str) -> None:
     shown = [row[0] for row in rows(answers, f"DESCRIBE {name}")]
     about, *documented = re.findall(r"^-- (.+)$", TASK.views[name], re.MULTILINE)
-    assert [line.partition(": ")[0] for line in documented] == shown
+    added = [column for column in shown if column not in columns()]
+    assert [line.partition(": ")[0] for line in documented] == added
     assert len(about) > 40
 
 

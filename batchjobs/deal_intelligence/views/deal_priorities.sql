@@ -1,18 +1,7 @@
 -- Open deals in the order in which attention pays: expected value times how urgently the deal needs somebody.
 -- priority: 1 is the deal to look at first.
 -- priority_score: deal_value x close_probability / 100 x urgency (low 1, medium 2, high 3, critical 4); null without a value.
--- deal_id: The deal in the CRM.
--- deal_name: Name of the deal in the CRM.
--- account: The customer's name.
--- owner: Salesperson who owns the deal.
 -- deal_value: The amount in the CRM or, while it is unknown, the product's list price. Compared across currencies as it is.
--- currency: Currency of the value.
--- close_probability: Chance in percent that the deal is won.
--- risk_level: low, medium, high or critical.
--- days_to_close_estimate: Days from the last contact to a signature, if anything written supports a date.
--- recommended_next_action: The one thing the owner should do next.
--- recommended_intervention: What somebody above or beside the owner should do; null if nothing is needed.
--- confidence_level: How far the correspondence supports the assessment.
 WITH scored AS (
     SELECT
         *,
