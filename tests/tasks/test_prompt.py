@@ -228,7 +228,7 @@ messages = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(messages, messages, st.text(max_size=30), st.integers(-50, 4_000))
 def test_any_deal_is_rendered_the_same_way_and_within_its_room(
     mails: list[Any], notes: list[Any], name: str, more: int
