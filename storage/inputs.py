@@ -1,7 +1,6 @@
 """One stream of JSON lines from any source: files, also compressed, CSV, Parquet, DuckDB queries, S3, stdin."""
 
 import hashlib
-import os
 import stat
 import sys
 import uuid
@@ -44,14 +43,18 @@ class Input:
         for line in self._lines():
             length = len(line.data or b"")
             if chunk and (len(chunk) >= max_lines or size + length > max_bytes):
+                self._check_unchanged()
                 yield chunk
                 chunk, size = [], 0
             chunk.append(line)
             size += length
-        if _state(self._path) != self._stat:
-            raise InputError(f"{self.name} changed while it was being read: nothing was sent, run the command again")
+        self._check_unchanged()
         if chunk:
             yield chunk
+
+    def _check_unchanged(self) -> None:
+        if not self._path.exists() or _state(self._path) != self._stat:
+            raise InputError(f"{self.name} changed while it was being read: nothing was sent, run the command again")
 
     def _lines(self) -> Iterator[Line]:
         last = 0
@@ -71,12 +74,15 @@ def open_input(
     Files are read where they are. What can be read only once or not in pieces is copied into `spool_dir`, which the
     caller removes. Raises InputError for everything a person can get wrong, StoreUnavailable for S3.
     """
-    path = _local(source, spool_dir, stdin, s3_client)
     kind = _kind(source, query)
-    if kind == "duckdb":
-        path = _run(path, query or "", spool_dir)
-    name = "stdin" if source == "-" else source
-    return Input(name, _sha256(path), path, _reader(kind, path, spool_dir), _state(path))
+    try:
+        path = _local(source, spool_dir, stdin, s3_client)
+        if kind == "duckdb":
+            path = _run(path, query or "", spool_dir)
+        name = "stdin" if source == "-" else source
+        return Input(name, _sha256(path), path, _reader(kind, path, spool_dir), _state(path))
+    except OSError as error:
+        raise InputError(f"{source} cannot be read ({error.strerror}): check the path and the free space") from error
 
 
 def _kind(source: str, query: str | None) -> str:
@@ -122,16 +128,13 @@ def _downloaded(source: str, spool_dir: Path, s3_client: Any) -> Path:
 
 def _file(source: str, spool_dir: Path) -> Path:
     path = Path(source).expanduser()
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise InputError(f"{source} is a directory: name a file in it")
-        if stat.S_ISREG(mode) and os.access(path, os.R_OK):
-            return path
-        with path.open("rb") as file:  # a pipe, which gives its bytes only once; or a file we may not read
-            return _spooled(_blocks(file), spool_dir)
-    except OSError as error:
-        raise InputError(f"{source} cannot be read ({error.strerror}): check the path") from error
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{source} is a directory: name a file in it")
+    if stat.S_ISREG(mode):
+        return path
+    with path.open("rb") as file:  # a pipe, which gives its bytes only once
+        return _spooled(_blocks(file), spool_dir)
 
 
 def _run(database: Path, query: str, spool_dir: Path) -> Path:

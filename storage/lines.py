@@ -3,6 +3,7 @@
 import codecs
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from storage.contract import InputError
 LINE_BYTES_MAX = 16 << 20  # RELIABILITY §7, "Bombs"
 _BLOCK_BYTES = 1 << 20
 _GROWTH_MAX = 100  # of a compressed file that is, decompressed, larger than the next figure
-_GROWN_BYTES_MIN = 256 << 20
+_GROWN_BYTES_MIN = 64 << 20
 _CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _DELIMITERS = ",;\t|"
 _TOO_LONG = f"longer than {LINE_BYTES_MAX >> 20} MiB"
@@ -50,7 +51,7 @@ def csv_lines(path: Path) -> Iterator[Line]:
     """One object a row, named by the header; its number is that of the line it begins on. Raises InputError, CutOff.
 
     Cells stay text, because a model reads numbers and dates from text but never gets "00123" back from a number; an
-    empty cell is no value and is left out; a cell that is a JSON object or array becomes one.
+    empty cell is no value and is left out, an empty row too; a cell that is a JSON object or array becomes one.
     """
     text = _Text(_physical_lines(path))
     header = _header(path, text)
@@ -67,7 +68,7 @@ def csv_lines(path: Path) -> Iterator[Line]:
         if text.too_long:
             text.too_long = False
             yield Line(number, None, _TOO_LONG)
-        elif row:
+        elif any(row):
             yield _csv_line(number, header, row)
 
 
@@ -159,20 +160,24 @@ def _joined(parts: Iterable[bytes]) -> Iterator[bytes | None]:
 
 def blocks(path: Path) -> Iterator[bytes]:
     """The file's content, decompressed as its first bytes ask, never much of it at once. Raises CutOff, InputError."""
-    with path.open("rb", buffering=0) as file:
-        head = file.read(4)
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise InputError(f"{path} is UTF-16 text: save it as UTF-8")
-        file.seek(0)
-        codec = next((codec for magic, codec in _CODECS.items() if head.startswith(magic)), None)
-        # pyarrow reads members that follow each other and, unlike zstandard's reader, says when one is cut short
-        source = pa.CompressedInputStream(pa.PythonFile(file, "r"), codec) if codec else file
-        bytes_left = max(_GROWTH_MAX * path.stat().st_size, _GROWN_BYTES_MIN)
-        try:
-            while block := source.read(_BLOCK_BYTES):
-                yield block
-                bytes_left -= len(block)
-                if codec and bytes_left < 0:
-                    raise CutOff(f"it is more than {_GROWTH_MAX} times larger than compressed")
-        except OSError as error:
-            raise CutOff(str(error)) from error
+    try:
+        with path.open("rb", buffering=0) as file:
+            yield from _blocks(path, file)
+    except OSError as error:
+        raise CutOff(error.strerror or str(error)) from error
+
+
+def _blocks(path: Path, file: FileIO) -> Iterator[bytes]:
+    head = file.read(4)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is UTF-16 text: save it as UTF-8")
+    file.seek(0)
+    codec = next((codec for magic, codec in _CODECS.items() if head.startswith(magic)), None)
+    # pyarrow reads members that follow each other and, unlike zstandard's reader, says when one is cut short
+    source = pa.CompressedInputStream(pa.PythonFile(file, "r"), codec) if codec else file
+    bytes_left = max(_GROWTH_MAX * path.stat().st_size, _GROWN_BYTES_MIN)
+    while block := source.read(_BLOCK_BYTES):
+        yield block
+        bytes_left -= len(block)
+        if codec and bytes_left < 0:
+            raise CutOff(f"it is more than {_GROWTH_MAX} times larger than compressed")

@@ -1,13 +1,15 @@
 """Objects in an S3 bucket, or in any server that keeps S3's promise of conditional writes."""
 
+import base64
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -19,8 +21,10 @@ from storage.contract import BadName, Conflict, Damaged, Missing, StorageError, 
 from storage.layout import checked_key, checked_prefix, is_key, is_segment
 
 T = TypeVar("T")
+Body = BytesIO | BufferedReader
 
 _CHUNK_BYTES = 1 << 20
+_SMALL_BYTES, _SMALL_OBJECTS = 4096, 20_000
 _CONNECTIONS = 16
 _ATTEMPTS = 7  # with the waits below a store has about 13 s to come back
 _URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*?))?/?")
@@ -46,14 +50,15 @@ class _Bucket:
             reraise=True,
         )
 
-    def put(self, path: str, content: Callable[[], BinaryIO]) -> bool:
+    def put(self, path: str, content: Callable[[], Body]) -> bool:
         """True when this call made the object, False when it was there (412 Precondition Failed)."""
+        checksum = self.call("create", path, lambda: _checksum(content))
 
         def put() -> bool:
             with content() as body:
                 try:
                     self.client.put_object(
-                        Bucket=self.name, Key=path, Body=body, IfNoneMatch="*", ChecksumAlgorithm="SHA256"
+                        Bucket=self.name, Key=path, Body=body, IfNoneMatch="*", ChecksumSHA256=checksum
                     )
                 except ClientError as error:
                     if _status(error) == 412:
@@ -113,6 +118,7 @@ class S3Store:
         name, self._prefix = split_url(url)
         self._bucket = _Bucket(name, client, sleep)
         self._spool_dir = spool_dir
+        self._small: dict[str, bytes] = {}  # objects never change: a watch need not fetch every ledger record each time
         self.url = f"s3://{name}/{self._prefix}".rstrip("/")
 
     def create(self, key: str, data: bytes) -> None:
@@ -122,9 +128,15 @@ class S3Store:
         self._create(key, lambda: path.open("rb"))
 
     def read(self, key: str) -> bytes:
+        path = self._path(key)
+        if (known := self._small.get(path)) is not None:
+            return known
         target = BytesIO()
-        self._bucket.get(self._path(key), target)
-        return target.getvalue()
+        self._bucket.get(path, target)
+        data = target.getvalue()
+        if len(data) <= _SMALL_BYTES and len(self._small) < _SMALL_OBJECTS:
+            self._small[path] = data
+        return data
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
@@ -148,6 +160,7 @@ class S3Store:
         yield from sorted(filter(is_segment, found))
 
     def delete(self, key: str) -> None:
+        self._small.pop(self._path(key), None)
         self._bucket.delete(self._path(key))
 
     def _path(self, key: str) -> str:
@@ -156,11 +169,11 @@ class S3Store:
     def _temporary(self, name: str) -> IO[bytes]:
         return NamedTemporaryFile(dir=self._spool_dir, suffix=f"-{name}")
 
-    def _create(self, key: str, content: Callable[[], BinaryIO]) -> None:
+    def _create(self, key: str, content: Callable[[], Body]) -> None:
         if not self._bucket.put(self._path(key), content) and not self._holds(key, content):
             raise Conflict(f"{key} exists in {self.url} with other bytes: read it again and go on from there")
 
-    def _holds(self, key: str, content: Callable[[], BinaryIO]) -> bool:
+    def _holds(self, key: str, content: Callable[[], Body]) -> bool:
         try:
             with self.local(key) as path, path.open("rb") as theirs, content() as ours:
                 return _same(theirs, ours)
@@ -233,7 +246,13 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown error"))
 
 
-def _same(one: BinaryIO, other: BinaryIO) -> bool:
+def _checksum(content: Callable[[], Body]) -> str:
+    """The header's value. Left to boto3 it would travel behind the body, which many other servers do not understand."""
+    with content() as body:
+        return base64.b64encode(hashlib.file_digest(body, "sha256").digest()).decode()
+
+
+def _same(one: Body, other: Body) -> bool:
     while chunk := one.read(_CHUNK_BYTES):
         if other.read(len(chunk)) != chunk:
             return False

@@ -26,6 +26,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an S3 server that has one bucket: a process of its own, which ends with the session."""
+    assert MINISTACK.exists(), "the S3 server is not installed: run `make setup`"
     port = free_port()
     process = subprocess.Popen(
         [MINISTACK],

@@ -155,10 +155,10 @@ def test_a_file_that_was_decompressed_on_the_way_is_read_all_the_same(given: Ope
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
 def test_a_truncated_file_ends_with_a_named_problem(given: Opener, compress: Callable[[bytes], bytes]) -> None:
-    data = compress(os.urandom(3 << 20).hex().encode().replace(b"0", b"\n"))
+    data = compress(os.urandom(2 << 20).hex().encode().replace(b"0", b"\n"))
     (number, problem), *others = problems(given("a.jsonl.gz", data[:-1000]))
     assert not others
-    assert number > 100_000
+    assert number > 50_000
     assert "Truncated" in problem
 
 
@@ -173,7 +173,7 @@ def bomb(fill: bytes, mebibytes: int) -> bytes:
     return b"".join(packer.compress(fill * (1 << 20)) for _ in range(mebibytes)) + packer.flush()
 
 
-@pytest.mark.parametrize(("fill", "mebibytes"), [(b"x", 100), (b"\n", 1)])
+@pytest.mark.parametrize(("fill", "mebibytes"), [(b"x", 50), (b"\n", 1)])
 def test_a_bomb_takes_bounded_memory(given: Opener, fill: bytes, mebibytes: int) -> None:
     source = given("a.jsonl.gz", bomb(fill, mebibytes))
     tracemalloc.start()
@@ -185,7 +185,7 @@ def test_a_bomb_takes_bounded_memory(given: Opener, fill: bytes, mebibytes: int)
 
 
 def test_a_file_that_grows_beyond_reason_is_cut_off(given: Opener) -> None:
-    assert "100 times" in problems(given("a.jsonl.gz", bomb(b"x", 300)))[-1][1]
+    assert "100 times" in problems(given("a.jsonl.gz", bomb(b"x", 70)))[-1][1]
 
 
 # CSV
@@ -241,7 +241,7 @@ def test_deeply_nested_csv_cells_stay_text(given: Opener) -> None:
     assert items(given("a.csv", b"a\n" + cell)) == [{"a": cell.decode()}]
 
 
-@pytest.mark.parametrize("data", [b"", b"id,note\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("data", [b"", b"id,note\n", b"\xef\xbb\xbf", b"id,note\n\n,\n,,,\n"])
 def test_a_csv_without_rows_has_no_lines(given: Opener, data: bytes) -> None:
     assert lines(given("a.csv", data)) == []
 
@@ -442,6 +442,13 @@ def test_what_is_no_input_is_refused_in_one_sentence(tmp_path: Path, spool: Path
     with pytest.raises(InputError) as caught:
         open_input(str(tmp_path / name), spool_dir=spool, query="SELECT 1" if name.endswith(".duckdb") else None)
     assert "\n" not in str(caught.value)
+
+
+def test_an_input_that_is_removed_is_refused(given: Opener, tmp_path: Path) -> None:
+    source = given("a.jsonl", THREE)
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(InputError, match="changed"):
+        lines(source)
 
 
 def test_an_input_that_changes_while_it_is_read_is_refused(given: Opener, tmp_path: Path) -> None:

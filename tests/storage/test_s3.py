@@ -1,5 +1,7 @@
 """What an S3 store does when the server or the network misbehaves (RELIABILITY §5, rows 13 to 15)."""
 
+import base64
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,6 +157,19 @@ def test_a_ledger_is_read_with_many_readers(flaky_store: S3Store) -> None:
         )
     ledgers = read_ledgers(flaky_store, "night")
     assert [records[0].data["n"] for records in ledgers.values()] == list(range(50))
+
+
+def test_a_small_object_is_fetched_once(flaky_store: S3Store, s3_proxy: Proxy) -> None:
+    flaky_store.create("a", b"data")
+    assert [flaky_store.read("a") for _ in range(3)] == [b"data"] * 3
+    assert s3_proxy.seen.count("GET") == 1
+
+
+def test_the_server_keeps_a_checksum_that_travels_before_the_body(flaky_store: S3Store, s3_server: str) -> None:
+    flaky_store.create("a", b"data")
+    key = f"{flaky_store.url.partition(BUCKET)[2][1:]}/a"
+    head = s3_client(s3_server).head_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
+    assert base64.b64decode(head["ChecksumSHA256"]) == hashlib.sha256(b"data").digest()
 
 
 def test_the_environment_names_the_server(s3_url: str, s3_server: str) -> None:
