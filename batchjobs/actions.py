@@ -44,7 +44,7 @@ class Session:
             print(json.dumps(document, default=str))  # noqa: T201 stdout is the interface here
         else:
             for part in parts:
-                self.out.print(part)
+                self.out.print(part, soft_wrap=isinstance(part, str))
 
     def tell(self, sentences: Sequence[str]) -> None:
         """Troubles and notes, one a line."""
@@ -58,7 +58,9 @@ def open_session(
     """Settings from all layers, then the desk. Raises UsageError, Unreachable."""
     out = Console(stderr=as_json, highlight=False, soft_wrap=False)
     settings = load_settings(flags, config)
-    desk = open_desk(env or real_env(), settings, lambda text: out.print(reporting.plain(text), style="dim"))
+    desk = open_desk(
+        env or real_env(), settings, lambda text: out.print(reporting.plain(text), style="dim", soft_wrap=True)
+    )
     if verbose:
         desk.say(f"{name}: store {settings.store}, results {desk.results_path}")
     return Session(desk, out, as_json)
@@ -102,20 +104,20 @@ def run(session: Session, source: str, query: str | None) -> int:
 
 def _until_done(session: Session, jobs: list[str]) -> int:
     desk = session.desk
-    before = {job: load_job(desk.store, job).cost for job in jobs}
+    before = {job: load_job(desk.store, job) for job in jobs}
     deadline = deadline_at(desk.settings.deadline, desk.env.now())
     with progress(session.out, desk.env.now) as show:
         night = run_until_done(desk, jobs, deadline, show)
     for job in night.jobs:
-        document = reporting.job_document(job, night.rounds.get(job.id))
-        document |= {"spent_now_usd": reporting.money(job.cost - before[job.id]), "stopped": night.stopped}
-        session.show(document, *_ending(job, night))
+        now = reporting.this_run(before[job.id], job)
+        document = reporting.job_document(job, night.rounds.get(job.id)) | now | {"stopped": night.stopped}
+        session.show(document, *_ending(job, night, now))
     session.tell(night.troubles)
     return reporting.exit_code(night.jobs, night.over_budget)
 
 
-def _ending(job: Job, night: Night) -> list[RenderableType]:
-    parts: list[RenderableType] = [reporting.job_table(job)]
+def _ending(job: Job, night: Night, now: dict[str, Any]) -> list[RenderableType]:
+    parts: list[RenderableType] = [reporting.job_table(job, now)]
     if not job.finished:
         parts.append(reporting.shards_table(job, night.rounds.get(job.id)))
         parts.append(f"Not finished: {night.stopped}. The same command goes on from here.")

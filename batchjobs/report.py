@@ -47,7 +47,7 @@ def job_document(job: Job, seen: Round | None = None) -> dict[str, Any]:
         "rejected": plan.rejected + plan.duplicates,
         "reused": plan.reused,
         "requests": plan.requests,
-        "bought": sum(s.plan.requests for s in job.shards if s.phase is Phase.settled and s.bought),
+        "bought": bought(job),
         "shards": len(job.shards),
         "shards_by_phase": dict(Counter(shard.phase.value for shard in job.shards)),
         "outcomes": dict(sum((Counter(s.counts) for s in job.shards), Counter())),
@@ -57,6 +57,18 @@ def job_document(job: Job, seen: Round | None = None) -> dict[str, Any]:
         "saved_usd": money(job.sync_cost - job.cost),
         "holds": {} if seen is None else {shard: hold.reason for shard, hold in seen.holds.items()},
     }
+
+
+def bought(job: Job) -> int:
+    """Requests paid for so far, every attempt counted."""
+    return sum(shard.plan.requests for shard in job.shards if shard.phase is Phase.settled and shard.bought)
+
+
+def this_run(before: Job, after: Job) -> dict[str, Any]:
+    """What one command added to a job. A job that was finished before gives all its answers again, for nothing."""
+    reused = before.succeeded if before.finished else after.plan.reused
+    spent = money(after.cost - before.cost)
+    return {"reused": reused, "bought_now": bought(after) - bought(before), "spent_now_usd": spent}
 
 
 def plan_document(plan: Plan, already: bool, dry_run: bool) -> dict[str, Any]:
@@ -97,7 +109,7 @@ def plan_table(plan: Plan, already: bool, dry_run: bool) -> Table:
     return table
 
 
-def job_table(job: Job) -> Table:
+def job_table(job: Job, now: dict[str, Any] | None = None) -> Table:
     """The end of a night: what came of it and what it cost."""
     plan = job.plan
     table = _facts(f"{job.id}: {job.state}")
@@ -109,13 +121,12 @@ def job_table(job: Job) -> Table:
     table.add_row("succeeded", Text(f"{job.succeeded:,}", "green"))
     table.add_row("failed", Text(f"{job.failed:,}", "red" if job.failed else ""))
     table.add_row("in flight", f"{job.in_flight:,}")
-    table.add_row("reused", f"{plan.reused:,}")
-    table.add_row(
-        "bought",
-        f"{sum(s.plan.requests for s in job.shards if s.bought and s.settled_at):,} requests, retries included",
-    )
+    table.add_row("reused", f"{now['reused'] if now else plan.reused:,}")
+    table.add_row("bought", f"{bought(job):,} requests, retries included")
     table.add_row("cost", f"${job.cost:.4f}")
     table.add_row("saved", f"${job.sync_cost - job.cost:.4f} against synchronous calls")
+    if now:
+        table.add_row("this run", f"{now['bought_now']:,} requests bought, ${now['spent_now_usd']:.4f} spent")
     return table
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from batchjobs.rehearsal import pointed_at
 from providers.emulator import Emulator, Fault, Rates
 
-HERE = Path(__file__).parent
+HERE = Path("examples")
 STORE = "demo-store"
 FAULTS = [
     Fault(action="expire", route="POST /v1/batches", nth=2, fraction=0.5),
@@ -27,11 +27,11 @@ def main() -> int:
     """Run both sample tasks; the exit code is 0 when everything ended as it should."""
     say("Emulated OpenAI and Anthropic on 127.0.0.1, with 6% transient failures, some invalid and cut answers,")
     say("one batch that expires half way, one download that breaks. Nothing here costs anything.\n")
-    # 24 virtual hours pass in 20 seconds, so that even the expired batch is an evening's entertainment.
+    # 24 virtual hours pass in 12 seconds, so that even the expired batch is an evening's entertainment.
     emulator = Emulator(
         seed=11,
-        speed=4320.0,
-        batch_seconds=15_000.0,
+        speed=7200.0,
+        batch_seconds=12_000.0,
         rates=Rates(transient=0.06, permanent=0.01, truncated=0.02, invalid=0.02),
         faults=FAULTS,
     )
@@ -39,7 +39,7 @@ def main() -> int:
         deals = batchjobs("run", HERE / "deals/deals.jsonl", "--provider", "openai", "--shard-requests", "50")
         task = HERE / "summarise/task.toml"
         notes = batchjobs("run", HERE / "summarise/documents.jsonl", "--task", task, "--provider", "anthropic")
-        billed = Counter(charge.prompt_hash for charge in emulator.charges)
+        billed = Counter(charge.custom_id for charge in emulator.charges)
     twice = sum(times > 1 for times in billed.values())
     say(f"\nThe emulator's charge book: {billed.total()} requests billed in this run, {twice} of them twice.")
     say(f"Try some SQL on {STORE}/results.duckdb:")
@@ -51,7 +51,7 @@ def main() -> int:
 
 def batchjobs(*arguments: object) -> int:
     """One command, as a person would type it."""
-    words = [str(argument) for argument in (*arguments, "--store", STORE, "--interval", "0.7")]
+    words = [str(argument) for argument in (*arguments, "--store", STORE, "--interval", "0.6")]
     say(f"$ batchjobs {' '.join(words)}")
     return subprocess.run([sys.executable, "-m", "batchjobs", *words], env=os.environ, check=False).returncode  # noqa: S603
 

@@ -197,6 +197,7 @@ def test_unknown_members_do_not_matter(case: tuple[str, str], line: bytes) -> No
         lambda line: line.replace(b'"a-1"', b'{"id":"a-1"}'),
         lambda line: line.replace(b'"custom_id"', b'"other_id"'),
         lambda line: line[:-1] + b',"custom_id":"b-2"}',
+        lambda line: line + b" " * 17_000_000,
     ],
 )
 def test_a_hostile_line_is_undecodable_and_nothing_worse(case: tuple[str, str], line: bytes, wreck: Any) -> None:

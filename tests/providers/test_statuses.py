@@ -133,11 +133,11 @@ def test_missing_counts_are_survived(counts: Any) -> None:
 
 
 def test_anthropics_counts_are_frozen_until_the_end() -> None:
-    """§2.3: everything is `processing`, so nothing is known to be done."""
+    """§2.3: everything is `processing`, so nothing is known to be done; §2.4: at the end all have a line."""
     running = anthropic_status("in_progress", processing=9, succeeded=0, errored=0, canceled=0, expired=0)
     assert (running.total, running.done, running.failed) == (9, None, None)
     ended = anthropic_status("ended", processing=0, succeeded=4, errored=2, canceled=2, expired=1)
-    assert (ended.total, ended.done, ended.failed) == (9, 6, 2)
+    assert (ended.total, ended.done, ended.failed) == (9, 9, 2)
 
 
 def test_anthropics_missing_counts_are_survived() -> None:

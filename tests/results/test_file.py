@@ -239,3 +239,11 @@ def test_an_error_says_what_to_do_and_quotes_nothing(error: duckdb.Error, kind: 
     said = meaning(error, "the outcomes of j1/1-00001", Path("private.duckdb"))
     assert type(said) is kind
     assert "customer" not in str(said)
+
+
+def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "private.duckdb.spill" / "duckdb_temp_storage_DEFAULT-0.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"personal data")
+    Results(tmp_path / "private.duckdb").close()
+    assert not left.exists()

@@ -138,6 +138,11 @@ def test_outcomes_that_do_not_fit_the_requests_leave_nothing_behind(night: Night
     night.merge("j1", "1-00001", {"a": "succeeded", "b": "succeeded"})
 
 
+def test_a_shard_waits_for_its_job(night: Night) -> None:
+    with pytest.raises(Missing, match="job j1 is not loaded"):
+        night.shard("j1", "1-00001", ["a"])
+
+
 def test_outcomes_wait_for_their_requests(night: Night) -> None:
     night.job("j1", 1)
     with pytest.raises(Missing, match=r"j1/1-00001"):

@@ -17,10 +17,12 @@ from typing import Any
 import duckdb
 import pytest
 import zstandard
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from storage.contract import InputError, StoreUnavailable
 from storage.inputs import Input, Line, open_input
-from storage.lines import LINE_BYTES_MAX
+from storage.lines import LINE_BYTES_MAX, whole_lines
 from tests.storage.stores import BUCKET, s3_client
 
 THREE = b'{"id":1}\n{"id":2}\n{"id":3}\n'
@@ -93,6 +95,12 @@ def test_lines_longer_than_a_block_come_whole(given: Opener) -> None:
     assert lines(given("a.jsonl", b"1\n" + long + b"\n2\n" + long)) == [
         Line(1, b"1"), Line(2, long), Line(3, b"2"), Line(4, long)
     ]  # fmt: skip
+
+
+@given_any(st.lists(st.binary(max_size=6) | st.sampled_from([b"\n", b"\r\n", b"a\nb", b""]), max_size=9))
+def test_lines_do_not_depend_on_how_the_text_was_cut(parts: list[bytes]) -> None:
+    wanted = b"".join(parts).split(b"\n")
+    assert list(whole_lines(parts)) == (wanted if wanted[-1] else wanted[:-1])
 
 
 def test_a_line_of_the_greatest_length_comes_and_one_byte_more_does_not(given: Opener) -> None:
