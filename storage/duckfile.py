@@ -43,7 +43,9 @@ class DuckFile:
         except Unreadable:
             self.set_aside = _move_aside(path)
             self.connection = _open(path)
-        _configure(self.connection, settings)
+        spill = path.with_name(path.name + ".spill")
+        shutil.rmtree(spill, ignore_errors=True)  # what a killed process could not put back into memory
+        _configure(self.connection, {"temp_directory": str(spill), **settings})
         # DuckDB's lock is a POSIX one: the kernel drops it when *any* descriptor of the file is closed in this
         # process. The copies are therefore read through one descriptor that outlives the connection.
         self._bytes = path.open("rb")
@@ -105,7 +107,7 @@ def _configure(connection: duckdb.DuckDBPyConnection, settings: Mapping[str, str
 
 def _require_usable(path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"the results store {path} has no directory: {error.strerror}") from error
     if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):

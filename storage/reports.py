@@ -6,15 +6,13 @@ _ITEM_STATES = View(
     "item_states",
     """
 SELECT items.job_id, items.item_id, items.request_key, items.how, CASE
-    WHEN items.how = 'reused' OR results.request_key IS NOT NULL THEN 'succeeded'
-    WHEN awaited.request_key IS NOT NULL THEN 'in_flight'
+    WHEN items.how = 'reused' OR items.request_key IN (SELECT request_key FROM results) THEN 'succeeded'
+    WHEN items.request_key IN (
+        SELECT request_key FROM requests
+        SEMI JOIN (SELECT job_id, shard_id FROM shards WHERE "open") AS open_shards USING (job_id, shard_id)
+    ) THEN 'in_flight'
     ELSE 'failed' END AS state
 FROM items
-LEFT JOIN results ON results.request_key = items.request_key
-LEFT JOIN (
-    SELECT DISTINCT request_key FROM requests
-    SEMI JOIN (SELECT job_id, shard_id FROM shards WHERE "open") AS open_shards USING (job_id, shard_id)
-) AS awaited ON awaited.request_key = items.request_key
 """,
     "Where every item of every job stands now.",
     {

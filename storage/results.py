@@ -44,7 +44,7 @@ WHEN MATCHED AND (fresh.job_id, fresh.shard_id) < (results.job_id, results.shard
 WHEN NOT MATCHED THEN INSERT BY NAME
 """
 
-# What has not changed is not written: a pass over a quiet store leaves no trace in the file.
+# What has not changed is not written again: a pass over a thousand quiet shards costs nothing.
 _SET_SHARDS = """
 UPDATE shards SET {settings} FROM fresh
 WHERE shards.job_id = fresh.job_id AND shards.shard_id = fresh.shard_id AND ({stored}) IS DISTINCT FROM ({fresh})
@@ -63,8 +63,7 @@ class Results:
     """
 
     def __init__(self, path: Path, memory_limit: str = "512MB", threads: int = 2) -> None:
-        spill = str(path.with_name(path.name + ".spill"))
-        self._file = DuckFile(path, {"memory_limit": memory_limit, "threads": str(threads), "temp_directory": spill})
+        self._file = DuckFile(path, {"memory_limit": memory_limit, "threads": str(threads)})
         self.set_aside = self._file.set_aside
         self._db = self._file.connection
         self._define(general_views())
@@ -103,13 +102,16 @@ class Results:
     def add_shard(self, shard: ShardRow, requests: Path, object_key: str = "") -> None:
         """Load a shard's requests, and with its first attempt its items; one that is there takes the new state.
 
-        Raises Damaged, also for a file that does not hold `shard.requests` requests under as many custom_ids.
+        Raises Missing when its job is not loaded; Damaged, also for a file that does not hold `shard.requests` requests
+        under as many custom_ids.
         """
         what = f"the requests of shard {shard.job_id}/{shard.shard_id}"
         with self._transaction(what):
             if self._shard(shard.job_id, shard.shard_id):
                 self._update_shards([shard])
                 return
+            if not self._rows("SELECT 1 FROM jobs WHERE job_id = $job_id", job_id=shard.job_id):
+                raise Missing(f"job {shard.job_id} is not loaded: load it before its shards")
             self._stage(REQUESTS, requests)
             [(rows, ids)] = self._rows("SELECT count(*), count(DISTINCT custom_id) FROM staged")
             if not rows == ids == shard.requests:
@@ -157,8 +159,14 @@ class Results:
 
     def carried(self, job_id: str) -> CarriedCounts:
         """How the items of a job stand that need no purchase of their own; reused ones have succeeded."""
-        query = "SELECT state, count(*) FROM item_states WHERE job_id = $job_id AND how <> 'new' GROUP BY state"
-        counts = dict(self._rows(query, job_id=job_id))
+        hows = (
+            "SELECT count(*) FILTER (WHERE how = 'reused'), count(*) FROM items WHERE job_id = $job_id AND how <> 'new'"
+        )
+        [(reused, carried)] = self._rows(hows, job_id=job_id)
+        if reused == carried:  # the common case, which need not look through every answer there is
+            return CarriedCounts(reused, 0, 0)
+        states = "SELECT state, count(*) FROM item_states WHERE job_id = $job_id AND how <> 'new' GROUP BY state"
+        counts = dict(self._rows(states, job_id=job_id))
         return CarriedCounts(counts.get("succeeded", 0), counts.get("failed", 0), counts.get("in_flight", 0))
 
     def failures(self, job_id: str) -> list[Failure]:
