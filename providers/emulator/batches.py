@@ -1,10 +1,11 @@
 """The life of a batch in virtual time, whatever the provider calls its states."""
 
+import os
 import random
 import threading
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -102,6 +103,11 @@ class Sheet:
     def empty(cls) -> "Sheet":
         return cls(Path(), array("Q", [0]))
 
+    def linked(self, path: Path) -> "Sheet":
+        """The same items in a file of one's own, which outlives the one they came in."""
+        os.link(self.source, path)
+        return replace(self, source=path)
+
 
 @dataclass(slots=True)
 class Batch:
@@ -143,6 +149,13 @@ class Batch:
         stuck = self.plan.stalls < 1 or self.plan.ready > self.plan.expires
         return self.plan.expires if stuck else self.plan.ready
 
+    def results_at(self) -> float:
+        """When the results of a batch that is over can be found."""
+        return self.ended_at() + self._longest("late_output")
+
+    def _longest(self, action: str) -> float:
+        return max((fault.seconds for fault in self.faults if fault.action == action), default=0.0)
+
     def tally(self, now: float) -> Tally:
         """Counts and tokens so far, as far as the worker has come."""
         if self.work is None:
@@ -162,8 +175,7 @@ class Batch:
 
     def listed(self, now: float) -> bool:
         """Whether listings show it."""
-        lag = max((fault.seconds for fault in self.faults if fault.action == "list_lag"), default=0.0)
-        return now >= self.plan.created + lag and not self.deleted
+        return now >= self.plan.created + self._longest("list_lag") and not self.deleted
 
     def forced(self) -> Fate | None:
         """What becomes of every item, when that was ordered."""
@@ -201,6 +213,7 @@ def _close(world: World, batch: Batch, close: Close) -> bool:
         for prompt in work.unstruck(count):
             world.dice.forget(prompt)
     close(batch, work.rest(count))
+    batch.sheet.source.unlink()
     return True
 
 

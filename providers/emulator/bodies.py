@@ -114,10 +114,22 @@ def _unheard_of(lines: Iterator[bytes], _fault: Fault) -> Iterator[bytes]:
 
 
 NOVELTY = {"x_new_member": {"since": "tomorrow", "values": [1, None, "?"]}}
+
+
+def _zero(lines: Iterator[bytes], fault: Fault) -> Iterator[bytes]:
+    for index, line in enumerate(lines):
+        if index < fault.count:
+            nothing = {"status_code": 0, "request_id": "", "body": ""}
+            yield msgspec.json.encode({**msgspec.json.decode(line), "response": nothing}) + b"\n"
+        else:
+            yield line
+
+
 _MANGLERS = {
     "missing_lines": _missing,
     "duplicate_lines": _twice,
     "stranger_lines": _strangers,
+    "zero_status": _zero,
     "unknown_fields": _unheard_of,
 }
 
@@ -131,6 +143,11 @@ def distorted(document: Any, faults: Iterable[Fault]) -> Any:
                 document = {**document, "data": [distort(one, fault) for one in document["data"]]}
             document = distort(document, fault)
     return document
+
+
+def _listed_twice(document: dict[str, Any], fault: Fault) -> dict[str, Any]:
+    data = document.get("data")
+    return document if data is None else {**document, "data": data[: fault.count] + data}
 
 
 def _new_members(document: dict[str, Any], _fault: Fault) -> dict[str, Any]:
@@ -148,7 +165,12 @@ def _off_counts(document: dict[str, Any], fault: Fault) -> dict[str, Any]:
     return {**document, "request_counts": {**counts, **wrong}} if counts else document
 
 
-_DISTORTERS = {"unknown_fields": _new_members, "unknown_status": _new_word, "wrong_counts": _off_counts}
+_DISTORTERS = {
+    "unknown_fields": _new_members,
+    "unknown_status": _new_word,
+    "wrong_counts": _off_counts,
+    "duplicate_listed": _listed_twice,
+}
 
 
 def beginning(chunks: Iterable[bytes], fault: Fault) -> bytes:

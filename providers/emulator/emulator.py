@@ -15,7 +15,6 @@ from providers.emulator.batches import Batch
 from providers.emulator.faults import Fault, FaultBook
 from providers.emulator.openai import OpenAI
 from providers.emulator.server import RequestRecord, Server, Service, Site
-from providers.emulator.wire import Route
 from providers.emulator.world import Charge, Clock, Dice, Settings, World, moment
 
 
@@ -34,8 +33,10 @@ class BatchRecord:
 
 @dataclass(kw_only=True, eq=False)
 class Emulator(Settings):
-    """OpenAI and Anthropic on 127.0.0.1, from `start_serving` to `stop`, or inside `with`.
+    """OpenAI and Anthropic on 127.0.0.1, from `serve` to `stop`, or inside `with`.
 
+    The virtual clock is the providers' clock: all their timestamps follow it. A client that lives by the real clock is
+    best served with speed=1 and a small `batch_seconds`, one with a clock of its own with speed=0 and `advance`.
     port: 0 takes a free one. state_dir: where uploads, results and charges are kept; by default a temporary directory,
     removed at the end.
     """
@@ -62,14 +63,14 @@ class Emulator(Settings):
         worker = ThreadPoolExecutor(1, thread_name_prefix="emulator-worker")
         clock = Clock(self.start, self.speed)
         self._world = World(clock, Dice(self.seed, self.rates), self, folder, worker)
-        self._providers: list[OpenAI | Anthropic] = [OpenAI(self._world), Anthropic(self._world)]
-        services: list[tuple[Service, list[Route]]] = [(one, one.routes()) for one in self._providers]
+        self._providers: list[Service] = [OpenAI(self._world), Anthropic(self._world)]
+        services = [(one, one.routes()) for one in self._providers]
         self._site = Site(self._world, self._book, services, control.routes(self))
         self._server = Server(self.port, self._site)
         self._server.start()
 
     def stop(self) -> None:
-        """Stop answering, let go of every connection, remove what is temporary. Charges stay readable."""
+        """Stop answering, let go of every connection, and remove what is temporary: read the books before."""
         if self._server is None:
             return
         self._server.stop()
@@ -131,7 +132,7 @@ class Emulator(Settings):
         self._book.clear()
 
 
-def _record(provider: OpenAI | Anthropic, batch: Batch) -> BatchRecord:
+def _record(provider: Service, batch: Batch) -> BatchRecord:
     return BatchRecord(
         provider=batch.provider,
         id=batch.id,

@@ -27,6 +27,8 @@ REPLY = frozenset(
         "missing_lines",  # the result file lacks `count` lines
         "duplicate_lines",  # `count` lines come twice
         "stranger_lines",  # `count` lines with ids nobody sent
+        "zero_status",  # `count` lines have a response with status code 0 and no body (OpenAI)
+        "duplicate_listed",  # a listing has its first `count` batches twice
     }
 )
 # Faults of a whole batch, decided by the call that creates it; all that fit apply.
@@ -36,6 +38,7 @@ BATCH = frozenset(
         "reject",  # fails validation with `code`; with `at_create=True` (at Anthropic always) the create is refused
         "all_fail",  # every item ends in an error; `kind` is permanent (the usual) or transient
         "long_finalizing",  # all items are done, the result files come `seconds` later
+        "late_output",  # completed, but the ids of the result files come `seconds` later (OpenAI)
         "slow",  # takes `seconds` longer
         "list_lag",  # stays out of listings for `seconds`
         "cancelled_absent",  # items not executed before a cancel are in no file at all
@@ -51,7 +54,8 @@ _ANY = re.compile(r".*")
 _SENSE = {
     **dict.fromkeys(BATCH, _CREATES),
     **dict.fromkeys(("stale", "unknown_status", "wrong_counts"), _STATUSES),
-    **dict.fromkeys(("missing_lines", "duplicate_lines", "stranger_lines"), _DOWNLOADS),
+    **dict.fromkeys(("missing_lines", "duplicate_lines", "stranger_lines", "zero_status"), _DOWNLOADS),
+    "duplicate_listed": re.compile(r"GET /v1/(messages/)?batches"),
     "not_found": _OBJECTS,
 }
 

@@ -177,6 +177,7 @@ class OpenAI:
         label = dict(asked.metadata or {})
         batch = Batch(self.name, batch_id, timing, sheet, label, faults, world.settings.cancel_seconds)
         if not errors:
+            sheet = batch.sheet = sheet.linked(world.folder / f"{batch_id}.requests")
             execute = partial(executed, self._models, asked.endpoint, batch_id, batch.forced())
             batch.work = Work(
                 sheet.source, sheet.offsets, shuffled(world, batch_id, sheet.total), execute, world.folder / batch_id
@@ -261,7 +262,7 @@ class OpenAI:
     def _document(self, batch: Batch, now: float) -> dict[str, Any]:
         phase = self._phase(batch, now)
         extra = self._extras[batch.id]
-        over = phase in {Phase.completed, Phase.stopped, Phase.expired}
+        readable = phase in {Phase.completed, Phase.stopped, Phase.expired} and now >= batch.results_at()
         tally = batch.tally(now)
         times = _times(batch, phase, now)
         missing = "" if batch.has("empty_error_file_id") else None
@@ -274,8 +275,8 @@ class OpenAI:
             "input_file_id": extra.input_file_id,
             "completion_window": "24h",
             "status": _WORDS[phase],
-            "output_file_id": extra.output.id if over and extra.output else None,
-            "error_file_id": extra.error.id if over and extra.error else missing,
+            "output_file_id": extra.output.id if readable and extra.output else None,
+            "error_file_id": extra.error.id if readable and extra.error else missing,
             **times,
             "request_counts": {
                 "total": batch.sheet.total if times["in_progress_at"] else 0,

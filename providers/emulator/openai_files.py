@@ -25,6 +25,7 @@ class StoredFile:
 
     id: str
     path: Path
+    size: int
     filename: str
     purpose: str
     created: float
@@ -36,7 +37,7 @@ class StoredFile:
             "id": self.id,
             "purpose": self.purpose,
             "filename": self.filename,
-            "bytes": self.path.stat().st_size,
+            "bytes": self.size,
             "created_at": int(self.created),
             "expires_at": int(self.expires),
             "status": "processed",
@@ -102,9 +103,8 @@ class Files:
 
     def put(self, path: Path, filename: str, purpose: str, created: float, kept_s: float = RETENTION_S) -> StoredFile:
         """Keep a file that lies at `path`."""
-        stored = StoredFile(
-            f"file-{self._world.new_id(22, BASE62)}", path, filename, purpose, created, created + kept_s
-        )
+        file_id, size = f"file-{self._world.new_id(22, BASE62)}", path.stat().st_size
+        stored = StoredFile(file_id, path, size, filename, purpose, created, created + kept_s)
         with self._world.lock:
             self._files[stored.id] = stored
         return stored

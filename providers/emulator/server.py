@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from providers.emulator import control
+from providers.emulator.batches import Batch
 from providers.emulator.bodies import IncomingBody, UnknownCoding, beginning, distorted, mangled
 from providers.emulator.faults import Fault, FaultBook, Orders
 from providers.emulator.wire import Call, Problem, Reply, Route
@@ -38,6 +39,10 @@ class Service(Protocol):
     def not_found(self, call: Call) -> Reply: ...
 
     def headers(self) -> dict[str, str]: ...
+
+    def batches(self) -> list[Batch]: ...
+
+    def word(self, batch: Batch) -> str: ...
 
 
 @dataclass(slots=True)

@@ -102,6 +102,17 @@ def test_finalizing_can_last(emulate: Emulate, openai_for: Clients) -> None:
     assert client.batches.retrieve(batch.id).status == "completed"
 
 
+def test_output_ids_can_be_late(emulate: Emulate, openai_for: Clients) -> None:
+    emulator = emulate(faults=[Fault(action="late_output", seconds=300)])
+    client = openai_for(emulator)
+    batch = submit(client, deals(3))
+    emulator.advance(600)
+    done = client.batches.retrieve(batch.id)
+    assert (done.status, done.request_counts.completed, done.output_file_id) == ("completed", 3, None)
+    emulator.advance(300)
+    assert client.batches.retrieve(batch.id).output_file_id
+
+
 def test_a_batch_can_be_slow(emulate: Emulate, anthropic_for: Clients) -> None:
     emulator = emulate(faults=[Fault(action="slow", seconds=7_200)])
     client = anthropic_for(emulator)

@@ -71,6 +71,14 @@ def test_output_is_gone_after_thirty_days(emulator: Emulator, oa: OpenAI) -> Non
     assert look(oa, batch).output_file_id == file_id
 
 
+def test_the_input_may_be_deleted_while_the_batch_runs(emulator: Emulator, oa: OpenAI) -> None:
+    batch = submit(oa, deals(5))
+    oa.files.delete(batch.input_file_id)
+    oa.batches.cancel(batch.id)
+    emulator.advance(600)
+    assert len(results(oa, look(oa, batch).error_file_id)) == 5
+
+
 def test_output_can_be_kept_shorter(emulator: Emulator, oa: OpenAI) -> None:
     batch = submit(oa, deals(2), output_expires_after={"anchor": "created_at", "seconds": 3_600})
     emulator.advance(600)

@@ -87,6 +87,22 @@ def test_anthropic_results_can_be_mangled_too(emulator: Emulator, an: Anthropic)
     assert len(list(an.messages.batches.results(batch.id))) == 3
 
 
+def test_lines_with_status_zero(emulator: Emulator, oa: OpenAI) -> None:
+    batch = submit(oa, deals(3))
+    emulator.advance(600)
+    done = oa.batches.retrieve(batch.id)
+    emulator.add_fault(Fault(action="zero_status", count=2))
+    assert [one["response"]["status_code"] for one in results(oa, done.output_file_id)] == [0, 0, 200]
+    assert done.request_counts.failed == 0
+
+
+def test_a_listing_may_show_a_batch_twice(emulator: Emulator, oa: OpenAI, an: Anthropic) -> None:
+    batch, message_batch = submit(oa, deals(1)), an.messages.batches.create(requests=entries(1))
+    emulator.add_fault(Fault(action="duplicate_listed", times=2))
+    assert [one.id for one in oa.batches.list().data] == [batch.id] * 2
+    assert [one.id for one in an.messages.batches.list().data] == [message_batch.id] * 2
+
+
 def test_several_faults_apply_to_one_download(emulator: Emulator, oa: OpenAI) -> None:
     batch = submit(oa, deals(5))
     emulator.advance(600)

@@ -1,5 +1,7 @@
 """Faults on the wire, seen by the real SDKs and by bare sockets."""
 
+import gzip
+import json
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -9,15 +11,16 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+import zstandard
 from anthropic import Anthropic
 from openai import OpenAI
 
 from providers.emulator import Emulator, Fault
-from tests.emulator.support import deals, entries, fetch, submit
+from tests.emulator.support import deals, entries, fetch, message, submit
 
 Clients = Callable[..., Any]
 CREATES = [("openai", "POST /v1/batches"), ("anthropic", "POST /v1/messages/batches")]
-KEY = {"authorization": "Bearer test", "anthropic-version": "2023-06-01"}
+KEY = {"authorization": "Bearer test"}
 
 
 @pytest.fixture
@@ -185,6 +188,45 @@ def test_the_sdk_sees_a_cut_as_a_broken_download(emulator: Emulator, an: Anthrop
     emulator.add_fault(Fault(route="GET *results", action="cut", after=900))
     with pytest.raises(Exception, match="peer closed connection"):
         list(an.messages.batches.results(batch.id))
+
+
+def test_json_is_compressed_for_those_who_take_it(emulator: Emulator, oa: OpenAI) -> None:
+    submit(oa, deals(1))
+    _, headers, body = fetch(emulator, "/v1/batches", {**KEY, "accept-encoding": "gzip"})
+    assert headers["content-encoding"] == "gzip"
+    assert gzip.decompress(body) == fetch(emulator, "/v1/batches", {"authorization": "x"})[2]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "identity", "br"])
+def test_requests_may_be_compressed(emulator: Emulator, coding: str) -> None:
+    pack = {"gzip": gzip.compress, "zstd": zstandard.compress}.get(coding, bytes)
+    body = pack(json.dumps(message("a deal")).encode())
+    connection = HTTPConnection(emulator.url.removeprefix("http://"), timeout=10)
+    connection.request(
+        "POST", "/v1/messages", body, {**KEY, "anthropic-version": "2023-06-01", "content-encoding": coding}
+    )
+    assert connection.getresponse().status == (400 if coding == "br" else 200)
+    connection.close()
+
+
+def test_a_request_may_come_in_chunks(emulator: Emulator) -> None:
+    connection = HTTPConnection(emulator.url.removeprefix("http://"), timeout=10)
+    body = json.dumps(message("a deal")).encode()
+    headers = {**KEY, "anthropic-version": "2023-06-01"}
+    connection.request("POST", "/v1/messages", iter([body[:50], body[50:]]), headers, encode_chunked=True)
+    assert json.loads(connection.getresponse().read())["stop_reason"] == "end_turn"
+    connection.close()
+
+
+def test_openai_replies_name_themselves(emulator: Emulator) -> None:
+    headers = {name.lower() for name in fetch(emulator, "/v1/batches", KEY)[1]}
+    assert {"x-request-id", "openai-version", "openai-organization", "openai-processing-ms"} <= headers
+
+
+def test_anthropic_replies_name_themselves(emulator: Emulator) -> None:
+    headers = fetch(emulator, "/v1/messages/batches", {**KEY, "anthropic-version": "2023-06-01"})[1]
+    assert headers["request-id"].startswith("req_")
+    assert headers["anthropic-organization-id"]
 
 
 def test_a_connection_serves_many_requests(emulator: Emulator) -> None:
