@@ -108,6 +108,8 @@ def changed(body: bytes, members: Mapping[str, Any], turns: str, feedback: str |
 
 def read(decoder: "msgspec.json.Decoder[T]", data: bytes | Raw) -> T:
     """Decode JSON, or say that it cannot be read without repeating any of it. Raises Undecodable."""
+    if len(data) > LINE_BYTES:
+        raise Undecodable(f"A result line of {len(data)} bytes is longer than any answer.")
     try:
         return decoder.decode(data)
     except _UNREADABLE as error:

@@ -91,3 +91,12 @@ def test_the_client_asks_where_served_by_says(case: tuple[str, str], monkeypatch
     monkeypatch.setenv(f"{case[0].upper()}_BASE_URL", "http://127.0.0.9:1/v1")
     client: Any = providers.connect(*case)
     assert client.client.base_url.host == providers.served_by(case[0]) == "127.0.0.9"
+
+
+def test_anthropics_spans_stay_off_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They can hold prompts (RELIABILITY §7)."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setenv("ANTHROPIC_OPEN_TELEMETRY", "true")
+    monkeypatch.setenv("ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE", "content")
+    client: Any = providers.connect("anthropic")
+    assert client.client.open_telemetry["traces"]["enabled"] is False
