@@ -26,6 +26,9 @@ demo: .venv/ready ## run a night's job on the sample deals, against the emulator
 test: setup ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+nights: setup ## a bad night on all 2,000 real deals, both providers, directory and S3
+	NIGHTS_DEALS=2000 $(BIN)/python -m pytest -q -s -p no:randomly tests/core/test_real_deals.py
+
 lint: .venv/ready ## style, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,4 +40,4 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
 
-.PHONY: help setup demo test lint lock
+.PHONY: help setup demo test nights lint lock

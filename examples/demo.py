@@ -17,7 +17,7 @@ FAULTS = [
     Fault(action="cut", route="GET /v1/files/*/content", nth=1, after=4000),
 ]
 SQL = (
-    "SELECT deal_id, deal_name, region, risk_level, recommended_next_action FROM deals_at_risk LIMIT 5",
+    "SELECT deal_id, deal_name, owner, risk_level, recommended_next_action FROM deals_at_risk LIMIT 5",
     "SELECT * FROM deal_clusters LIMIT 5",
     "SELECT day, model, requests, cost_usd, saved_usd FROM spend",
 )

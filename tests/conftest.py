@@ -9,6 +9,8 @@ import pytest
 
 from batchjobs.rehearsal import variables
 from providers.emulator import Emulator
+from tests.storage.stores import s3_server as s3_server
+from tests.storage.stores import s3_url as s3_url
 from tests.world import World
 
 

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class World:
     faults: list[str] = field(default_factory=list)
     ids: int = 0
     desks: list[Desk] = field(default_factory=list)
+    started: datetime | None = None
+    slower: float = 1.0  # how much slower our clock runs, so that a provider's day fits into one of our nights
 
     def close(self) -> None:
         for desk in self.desks:
@@ -43,12 +45,16 @@ class World:
 
     def env(self) -> Env:
         return Env(
-            now=lambda: self.emulator.now,
+            now=self._now,
             sleep=self.emulator.advance,
             new_id=self._new_id,
             fault=self.faults.append,
             by="test",
         )
+
+    def _now(self) -> datetime:
+        started = self.started = self.started or self.emulator.now
+        return started + (self.emulator.now - started) / self.slower
 
     def _new_id(self) -> str:
         self.ids += 1

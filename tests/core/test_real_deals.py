@@ -1,0 +1,78 @@
+"""A bad night on real deals, both providers, both stores: everything accounted for, nothing bought twice.
+
+The deals lie beside the checkout (`../shared/data`); where they do not, the sample deals stand in. `make nights` runs
+all 2,000 of them, the suite a part.
+"""
+
+import gzip
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from providers.emulator import Fault, Rates
+from tests.world import World
+
+ROOT = Path(__file__).parents[2]
+REAL = ROOT.parent / "shared/data/deals-2000.jsonl.gz"
+SAMPLE = ROOT / "examples/deals/deals.jsonl"
+DEALS = int(os.environ.get("NIGHTS_DEALS", "120"))
+CREATE = {"openai": "POST /v1/batches", "anthropic": "POST /v1/messages/batches"}
+
+
+def deals(target: Path) -> Path:
+    with gzip.open(REAL) if REAL.exists() else SAMPLE.open("rb") as source, target.open("wb") as out:
+        out.writelines(itertools.islice(source, DEALS))
+    return target
+
+
+def bad_night(provider: str) -> dict:
+    create = CREATE[provider]
+    full = {"reject": {"code": "token_limit_exceeded"}, "status": {"status": 429, "retry_after": "60"}}
+    rejected = "reject" if provider == "openai" else "status"
+    return {
+        "rates": Rates(transient=0.03, permanent=0.01, truncated=0.01, invalid=0.01),
+        "faults": [
+            Fault(action=rejected, route=create, nth=2, **full[rejected]),
+            Fault(action="expire", route=create, nth=3, fraction=0.5),
+        ],
+    }
+
+
+@pytest.mark.parametrize("kind", ["directory", "s3"])
+def test_a_bad_night_loses_nothing_and_buys_nothing_twice(
+    kind: str,
+    provider: str,
+    make_world: Callable[..., World],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    store = request.getfixturevalue("s3_url") if kind == "s3" else None
+    world = make_world(provider, store, **bad_night(provider))
+    world.slower = 48.0
+    source = deals(tmp_path / "deals.jsonl")
+    settings = {"task": "deal-intelligence", "shard_requests": max(DEALS // 4, 1), "interval": 1800.0}
+    job = world.run(source, **settings)
+
+    assert job.finished
+    assert job.succeeded + job.failed == job.plan.items
+    assert job.plan.items + job.plan.rejected + job.plan.duplicates == job.plan.lines
+    accounted = world.sql("SELECT items, succeeded + failed, in_flight FROM job_progress")
+    assert accounted == [(job.plan.items, job.plan.items, 0)]
+
+    bought = Counter(charge.custom_id for charge in world.emulator.charges)
+    assert set(bought.values()) == {1}
+    [(billed_rows, cost)] = world.sql("SELECT count(*) FILTER (input_tokens > 0), sum(cost_usd) FROM attempts")
+    assert (billed_rows, cost) == (bought.total(), job.cost)
+
+    outcomes = Counter(dict(world.sql("SELECT outcome, count(*) FROM attempts GROUP BY 1")))
+    assert outcomes["expired"] > 0
+    batches = len(world.emulator.batches)
+    assert world.run(source, **settings).id == job.id
+    assert len(world.emulator.batches) == batches
+    with capsys.disabled():
+        print(f"\n{provider:9} {kind:9} {job.plan.items} items, {job.failed} failed, ${job.cost:.4f}, {dict(outcomes)}")  # noqa: T201
