@@ -6,12 +6,15 @@ from urllib.parse import unquote, urlsplit
 from storage.contract import BadName, ObjectStore
 
 
-def open_store(url: str) -> ObjectStore:
-    """The store at `s3://bucket/prefix`, `file:///path` or a directory's path. Touches nothing yet. Raises BadName."""
+def open_store(url: str, spool_dir: Path | None = None) -> ObjectStore:
+    """The store at `s3://bucket/prefix`, `file:///path` or a directory's path. Touches nothing yet. Raises BadName.
+
+    An S3 store puts its local copies into `spool_dir`, or where the system keeps temporary files.
+    """
     if url.startswith("s3://"):
         from storage.s3 import S3Store  # here, because boto3 takes a quarter of a second that a directory need not pay
 
-        return S3Store(url)
+        return S3Store(url, spool_dir=spool_dir)
     from storage.directory import DirectoryStore
 
     return DirectoryStore(_directory(url))

@@ -78,9 +78,11 @@ def open_input(
     try:
         path = _local(source, spool_dir, stdin, s3_client)
         if kind == "duckdb":
-            path = _run(path, query or "", spool_dir)
+            rows = query_lines(path, source, query or "", spool_dir)
+            path = _spooled((_row(source, line) for line in rows), spool_dir)  # hashed, then read; the database is free
         name = "stdin" if source == "-" else source
-        return Input(name, _sha256(path), path, _reader(kind, path, spool_dir), _state(path))
+        state = _state(path)  # before the hash, so that no edit falls between the two
+        return Input(name, _sha256(path), path, _reader(kind, path, name, spool_dir), state)
     except OSError as error:
         raise InputError(f"{source} cannot be read ({error.strerror}): check the path and the free space") from error
 
@@ -99,12 +101,12 @@ def _kind(source: str, query: str | None) -> str:
     return kind
 
 
-def _reader(kind: str, path: Path, spool_dir: Path) -> Callable[[], Iterator[Line]]:
+def _reader(kind: str, path: Path, name: str, spool_dir: Path) -> Callable[[], Iterator[Line]]:
     if kind == "csv":
-        return lambda: csv_lines(path)
+        return lambda: csv_lines(path, name)
     if kind == "parquet":
-        return lambda: parquet_lines(path, spool_dir)
-    return lambda: json_lines(path)
+        return lambda: parquet_lines(path, name, spool_dir)
+    return lambda: json_lines(path, name)
 
 
 def _local(source: str, spool_dir: Path, stdin: BinaryIO | None, s3_client: Any) -> Path:
@@ -137,14 +139,9 @@ def _file(source: str, spool_dir: Path) -> Path:
         return _spooled(_blocks(file), spool_dir)
 
 
-def _run(database: Path, query: str, spool_dir: Path) -> Path:
-    """The query's rows in a file, so that they can be hashed and then read, and the database is free again."""
-    return _spooled((_row(database, line) for line in query_lines(database, query, spool_dir)), spool_dir)
-
-
-def _row(database: Path, line: Line) -> bytes:
+def _row(source: str, line: Line) -> bytes:
     if line.data is None:
-        raise InputError(f"row {line.number} of the query over {database} cannot be used: {line.problem}")
+        raise InputError(f"row {line.number} of the query over {source} cannot be used: {line.problem}")
     return line.data + b"\n"
 
 

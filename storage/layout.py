@@ -22,6 +22,7 @@ SEGMENT = re.compile(r"[A-Za-z0-9\-._!*'()]{1,200}")
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SHA8 = re.compile(r"[0-9a-f]{8}")
+_CONTENT = re.compile(r"\.([0-9a-f]{8})(?:\.jsonl\.zst|(?:\.items)?\.parquet)$")
 _KEY_LENGTH_MAX = 1024
 
 
@@ -109,6 +110,12 @@ def checked_prefix(prefix: str) -> str:
     if prefix:
         checked_key(f"{prefix}x")  # so that a prefix may end in "/" or in the middle of a segment
     return prefix
+
+
+def content_sha8(key: str) -> str | None:
+    """The hash that the key of an object with content promises; None for a plan or a ledger record."""
+    match = _CONTENT.search(key)
+    return match[1] if match else None
 
 
 def is_segment(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
@@ -36,28 +37,28 @@ class Line(NamedTuple):
     problem: str = ""
 
 
-def json_lines(path: Path) -> Iterator[Line]:
+def json_lines(path: Path, name: str) -> Iterator[Line]:
     """One JSON text a line, unparsed; blank lines count but do not come. Raises InputError for a JSON array, CutOff."""
-    for number, data in _physical_lines(path):
+    for number, data in _physical_lines(path, name):
         if data is None:
             yield Line(number, None, _TOO_LONG)
         elif text := data.strip():
             if number == 1 and text.startswith(b"["):
-                raise InputError(f"{path} is a JSON array: write one object a line, for example with jq -c '.[]'")
+                raise InputError(f"{name} is a JSON array: write one object a line, for example with jq -c '.[]'")
             yield Line(number, text)
 
 
-def csv_lines(path: Path) -> Iterator[Line]:
+def csv_lines(path: Path, name: str) -> Iterator[Line]:
     """One object a row, named by the header; its number is that of the line it begins on. Raises InputError, CutOff.
 
     Cells stay text, because a model reads numbers and dates from text but never gets "00123" back from a number; an
     empty cell is no value and is left out, an empty row too; a cell that is a JSON object or array becomes one.
     """
-    text = _Text(_physical_lines(path))
-    header = _header(path, text)
+    text = _Text(_physical_lines(path, name))
+    header = _header(name, text)
     reader = csv.reader(text, delimiter=text.delimiter, strict=True)
     while True:
-        number = text.number + 1
+        number, text.too_long = text.number + 1, False
         try:
             row = next(reader)
         except StopIteration:
@@ -66,7 +67,6 @@ def csv_lines(path: Path) -> Iterator[Line]:
             yield Line(number, None, f"not a CSV row: {error}")
             continue
         if text.too_long:
-            text.too_long = False
             yield Line(number, None, _TOO_LONG)
         elif any(row):
             yield _csv_line(number, header, row)
@@ -101,15 +101,15 @@ class _Text:
         return (data or b"").decode("utf-8", "surrogateescape") + "\n"
 
 
-def _header(path: Path, text: _Text) -> list[str]:
+def _header(name: str, text: _Text) -> list[str]:
     first = next(text, "")
     text.delimiter = max(_DELIMITERS, key=first.count)  # of two that are as frequent, the first
     try:
         header = next(csv.reader([first], delimiter=text.delimiter, strict=True), [])
     except csv.Error as error:
-        raise InputError(f"the first line of {path} is not a CSV header ({error}): name the columns there") from error
+        raise InputError(f"the first line of {name} is not a CSV header ({error}): name the columns there") from error
     if len(set(header)) < len(header):
-        raise InputError(f"the header of {path} names a column twice: give every column a name of its own")
+        raise InputError(f"the header of {name} names a column twice: give every column a name of its own")
     return header
 
 
@@ -129,16 +129,17 @@ def _cell(text: str) -> str | msgspec.Raw:
     return text
 
 
-def _physical_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+def _physical_lines(path: Path, name: str) -> Iterator[tuple[int, bytes | None]]:
     """Every line with its number, without its line feed; None where it is too long to be kept."""
-    lines = enumerate(_joined(blocks(path)), start=1)
+    lines = enumerate(whole_lines(_content(path, name)), start=1)
     for number, data in lines:
         yield number, data.removeprefix(codecs.BOM_UTF8) if data else data
         break
     yield from lines
 
 
-def _joined(parts: Iterable[bytes]) -> Iterator[bytes | None]:
+def whole_lines(parts: Iterable[bytes]) -> Iterator[bytes | None]:
+    """The lines of a text that comes in parts; None for one that is too long to be kept."""
     open_line: list[bytes] = []
     size = 0
     for block in parts:
@@ -158,24 +159,24 @@ def _joined(parts: Iterable[bytes]) -> Iterator[bytes | None]:
         yield b"".join(open_line) if size <= LINE_BYTES_MAX else None
 
 
-def blocks(path: Path) -> Iterator[bytes]:
+def _content(path: Path, name: str) -> Iterator[bytes]:
     """The file's content, decompressed as its first bytes ask, never much of it at once. Raises CutOff, InputError."""
     try:
         with path.open("rb", buffering=0) as file:
-            yield from _blocks(path, file)
+            yield from _blocks(file, name)
     except OSError as error:
         raise CutOff(error.strerror or str(error)) from error
 
 
-def _blocks(path: Path, file: FileIO) -> Iterator[bytes]:
+def _blocks(file: FileIO, name: str) -> Iterator[bytes]:
     head = file.read(4)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{path} is UTF-16 text: save it as UTF-8")
+        raise InputError(f"{name} is UTF-16 text: save it as UTF-8")
     file.seek(0)
     codec = next((codec for magic, codec in _CODECS.items() if head.startswith(magic)), None)
     # pyarrow reads members that follow each other and, unlike zstandard's reader, says when one is cut short
     source = pa.CompressedInputStream(pa.PythonFile(file, "r"), codec) if codec else file
-    bytes_left = max(_GROWTH_MAX * path.stat().st_size, _GROWN_BYTES_MIN)
+    bytes_left = max(_GROWTH_MAX * os.fstat(file.fileno()).st_size, _GROWN_BYTES_MIN)
     while block := source.read(_BLOCK_BYTES):
         yield block
         bytes_left -= len(block)

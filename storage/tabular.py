@@ -21,7 +21,7 @@ _SEALED: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-def parquet_lines(path: Path, scratch: Path) -> Iterator[Line]:
+def parquet_lines(path: Path, name: str, scratch: Path) -> Iterator[Line]:
     """One object a row. Raises InputError, and CutOff where the file breaks off."""
     with closing(duckdb.connect(config=_SEALED | {"temp_directory": str(scratch)})) as connection:
         connection.execute(f"SET allowed_paths = [{_quoted(str(path.absolute()))}]")
@@ -30,11 +30,11 @@ def parquet_lines(path: Path, scratch: Path) -> Iterator[Line]:
         try:
             lines = _lines(connection, f"FROM read_parquet({_quoted(str(path.absolute()))})")
         except duckdb.Error as error:
-            raise InputError(f"{path} cannot be read as Parquet: {_said(error)}") from error
+            raise InputError(f"{name} cannot be read as Parquet: {_said(error)}") from error
         yield from lines
 
 
-def query_lines(database: Path, query: str, scratch: Path) -> Iterator[Line]:
+def query_lines(database: Path, name: str, query: str, scratch: Path) -> Iterator[Line]:
     """One object a row of one SELECT over a DuckDB file, opened read-only. Raises InputError, CutOff."""
     config = _SEALED | {
         "temp_directory": str(scratch), "enable_external_access": "false", "lock_configuration": "true",
@@ -42,12 +42,12 @@ def query_lines(database: Path, query: str, scratch: Path) -> Iterator[Line]:
     try:
         connection = duckdb.connect(str(database), read_only=True, config=config)
     except duckdb.Error as error:
-        raise InputError(f"{database} cannot be opened: {_said(error)}") from error
+        raise InputError(f"{name} cannot be opened: {_said(error)}") from error
     with closing(connection):
         try:
             lines = _lines(connection, query.strip().rstrip(";"))
         except duckdb.Error as error:
-            raise InputError(f"the query over {database} cannot be run: {_said(error)}") from error
+            raise InputError(f"the query over {name} cannot be run: {_said(error)}") from error
         yield from lines
 
 

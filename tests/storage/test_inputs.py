@@ -116,6 +116,11 @@ def test_a_json_array_is_refused_with_advice(given: Opener) -> None:
         lines(given("a.json", b'[\n{"id":1}\n]'))
 
 
+def test_what_is_wrong_with_stdin_is_said_of_stdin(spool: Path) -> None:
+    with pytest.raises(InputError, match=r"^stdin is a JSON array"):
+        lines(open_input("-", spool_dir=spool, stdin=io.BytesIO(b"[]")))
+
+
 def test_utf_16_is_refused(given: Opener) -> None:
     with pytest.raises(InputError, match="UTF-8"):
         lines(given("a.jsonl", '{"id":1}'.encode("utf-16")))
