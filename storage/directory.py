@@ -162,7 +162,8 @@ class DirectoryStore:
         self._make_durable(directory.parent)
         with suppress(FileExistsError):
             self._calls.make_directory(directory)
-        with suppress(PermissionError):  # a parent of the store that we may not read is not one that we made
+        foreign = (PermissionError,) if directory == self._root else ()  # what lies above may be closed to us
+        with suppress(*foreign):
             self._calls.sync_directory(directory.parent)
         self._durable.add(directory)
 

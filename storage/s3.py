@@ -194,20 +194,28 @@ def download(url: str, target: Path, client: Any = None, sleep: Callable[[float]
 
 
 def connect(connections: int) -> Any:
-    """A client for the endpoint, region and credentials of the environment; it leaves retries to its caller."""
-    style = "auto"
-    while True:
-        config = Config(
-            retries={"total_max_attempts": 1},
-            max_pool_connections=connections,
-            connect_timeout=10,
-            read_timeout=60,
-            s3={"addressing_style": style},
-        )
-        client = boto3.client("s3", config=config)
-        if style == "path" or "amazonaws.com" in client.meta.endpoint_url:
+    """A client for the endpoint, region and credentials of the environment; it leaves retries to its caller.
+
+    Raises StoreUnavailable when the environment names none.
+    """
+    try:
+        client = _client(connections, "auto")
+        if "amazonaws.com" in client.meta.endpoint_url:
             return client
-        style = "path"  # other servers seldom have a DNS name for each bucket
+        return _client(connections, "path")  # other servers seldom have a DNS name for each bucket
+    except (BotoCoreError, ValueError) as error:
+        raise StoreUnavailable(f"S3 cannot be used ({error}): check the AWS_* variables and the profile") from error
+
+
+def _client(connections: int, addressing: str) -> Any:
+    config = Config(
+        retries={"total_max_attempts": 1},
+        max_pool_connections=connections,
+        connect_timeout=10,
+        read_timeout=60,
+        s3={"addressing_style": addressing},
+    )
+    return boto3.client("s3", config=config)
 
 
 def split_url(url: str) -> tuple[str, str]:
@@ -235,7 +243,11 @@ def _translated(what: str, error: ClientError | BotoCoreError | OSError) -> Stor
             return Missing(f"cannot {what}: there is no such object")
         advice = _ADVICE.get(_status(error), "run the command again when the store answers")
         return StoreUnavailable(f"cannot {what} ({_code(error)}): {advice}")
-    return StoreUnavailable(f"cannot {what} ({error}): check the connection and run the command again")
+    if isinstance(error, BotoCoreError):
+        place = "connection" if _is_transient(error) else "AWS_* variables"
+    else:
+        place = "local disk"
+    return StoreUnavailable(f"cannot {what} ({error}): check the {place} and run the command again")
 
 
 def _status(error: ClientError) -> int:

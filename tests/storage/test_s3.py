@@ -111,7 +111,7 @@ def test_a_local_copy_is_removed_even_when_the_download_fails(
 
 def test_a_spool_that_does_not_exist_is_named(s3_server: str, tmp_path: Path) -> None:
     store = S3Store(f"s3://{BUCKET}/x", s3_client(s3_server), spool_dir=tmp_path / "gone")
-    with pytest.raises(StoreUnavailable, match="gone"), store.local("a"):
+    with pytest.raises(StoreUnavailable, match=r"gone.*check the local disk"), store.local("a"):
         pass
 
 
@@ -183,6 +183,21 @@ def test_amazon_itself_is_addressed_by_bucket_name(monkeypatch: pytest.MonkeyPat
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     assert connect(4).meta.config.s3["addressing_style"] == "auto"
+
+
+@pytest.mark.parametrize(("name", "value"), [("AWS_ENDPOINT_URL_S3", "nonsense"), ("AWS_PROFILE", "nobody")])
+def test_a_useless_environment_is_told(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StoreUnavailable, match="check the AWS_"):
+        connect(4)
+
+
+def test_a_bucket_without_credentials_is_unavailable(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(StoreUnavailable, match=r"credentials.*check the AWS_"):
+        S3Store(s3_url).read("a")
 
 
 @pytest.mark.parametrize(
