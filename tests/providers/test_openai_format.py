@@ -186,6 +186,12 @@ def test_a_request_that_was_not_run_says_why(error: Any, outcome: Outcome, code:
     assert (reply.outcome, reply.code) == (outcome, code)
 
 
+def test_an_error_beside_an_answer_is_believed() -> None:
+    line = json.loads(openai_line(**chat_choice())) | {"error": {"code": "server_error", "message": "oh"}}
+    reply = decoded(json.dumps(line).encode())
+    assert (reply.outcome, reply.code) == (Outcome.errored, "server_error")
+
+
 def test_chat_usage_is_normalised() -> None:
     """§1.4: cache_write_tokens is new in 2026."""
     details = {"cached_tokens": 40, "cache_write_tokens": 5, "audio_tokens": 0}
