@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from providers.emulator import anthropic_items as items
-from providers.emulator.batches import Batch, Phase, Sheet, common_prefix, plan, settle, shuffled
+from providers.emulator.batches import Batch, Phase, Registry, plan
 from providers.emulator.faults import Fault
 from providers.emulator.wire import Call, Problem, Reply, Route, file_chunks
-from providers.emulator.work import Work
-from providers.emulator.world import Charge, World, moment, read_json
+from providers.emulator.work import Sheet, common_prefix
+from providers.emulator.world import Charge, Patience, World, moment, read_json
 
 MAX_REQUESTS = 100_000  # PROVIDERS §2.2
 RETENTION_S = 29 * 86_400  # after the batch was created (PROVIDERS §2.2)
@@ -35,7 +35,7 @@ class Anthropic:
     def __init__(self, world: World) -> None:
         self._world = world
         self._models = items.Models(world)
-        self._batches: dict[str, Batch] = {}
+        self._registry = Registry(world, self._close)
 
     def routes(self) -> list[Route]:
         return [
@@ -53,12 +53,11 @@ class Anthropic:
 
     def batches(self) -> list[Batch]:
         """Every accepted batch, oldest first."""
-        with self._world.lock:
-            return list(self._batches.values())
+        return self._registry.all()
 
-    def word(self, batch: Batch) -> str:
+    def word(self, batch: Batch, patience: Patience) -> str:
         """The batch's status now, in Anthropic's words."""
-        return self._word(batch, self._world.clock.now())
+        return self._word(batch, self._world.clock.now(), patience)
 
     def check(self, call: Call) -> Reply | None:
         """The refusal of a call without a key or a version."""
@@ -153,7 +152,7 @@ class Anthropic:
         if limit is None:
             return
         now = self._world.clock.now()
-        queued = sum(one.sheet.total - one.executed(now) for one in self._batches.values() if not one.phase(now).over)
+        queued = sum(one.sheet.total - one.executed(now) for one in self.batches() if not one.phase(now).over)
         if queued + more > limit:
             raise self._problem(429, f"This request would exceed the limit of {limit} batch requests in the queue.")
 
@@ -161,11 +160,7 @@ class Anthropic:
         world = self._world
         timing = plan(world.clock.now(), world.settings.batch_seconds, faults, rejected=False)
         batch = Batch(self.name, batch_id, timing, sheet, {}, faults, world.settings.cancel_seconds)
-        execute = items.executor(self._models, version, batch.forced())
-        order = shuffled(world, batch_id, sheet.total)
-        batch.work = Work(sheet.source, sheet.offsets, order, execute, world.folder / batch_id, together=True)
-        world.worker.submit(batch.work.run)
-        self._batches[batch_id] = batch
+        self._registry.accept(batch, items.executor(self._models, version, batch.forced()), together=True)
         return batch
 
     def _retrieve(self, call: Call) -> Reply:
@@ -179,7 +174,8 @@ class Anthropic:
         limit = self._page_size(call.query.get("limit", "20"))
         shown = [one for one in reversed(self.batches()) if one.listed(now)]
         page, more = self._page(shown, limit, call.query.get("after_id"), call.query.get("before_id"))
-        data = [self._document(one, now, call) for one in page]
+        patience = self._world.patience()
+        data = [self._document(one, now, call, patience) for one in page]
         ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
         return Reply(document={"data": data, "has_more": more, **ends})
 
@@ -205,7 +201,7 @@ class Anthropic:
         batch = self._found(call.args[0])
         with batch.lock:
             now = self._world.clock.now()
-            if self._word(batch, now) == "ended":
+            if self._word(batch, now, self._world.patience()) == "ended":
                 raise self._problem(400, f"Batch {batch.id} has ended and cannot be canceled.")
             if batch.cancelled_at is None:
                 batch.cancelled_at = now
@@ -213,7 +209,7 @@ class Anthropic:
 
     def _delete(self, call: Call) -> Reply:
         batch = self._found(call.args[0])
-        if self.word(batch) != "ended":
+        if self.word(batch, self._world.patience()) != "ended":
             raise self._problem(400, f"Batch {batch.id} is still processing; cancel it before deleting it.")
         with self._world.lock:
             batch.deleted = True
@@ -221,7 +217,8 @@ class Anthropic:
 
     def _results(self, call: Call) -> Reply:
         batch = self._found(call.args[0])
-        if self.word(batch) != "ended" or self._archived(batch, self._world.clock.now()) or batch.work is None:
+        ended = self.word(batch, self._world.patience()) == "ended"
+        if not ended or self._archived(batch, self._world.clock.now()) or batch.work is None:
             raise self._problem(404, f"No results available for batch {batch.id}.")
         disposition = f'attachment; filename="{batch.id}_results.jsonl"'
         headers = {"content-type": "application/x-jsonl", "content-disposition": disposition}
@@ -250,16 +247,16 @@ class Anthropic:
         return Reply(document={"input_tokens": items.count_tokens(asked)})
 
     def _found(self, batch_id: str) -> Batch:
-        batch = self._batches.get(batch_id)
-        if batch is None or batch.deleted:
+        batch = self._registry.find(batch_id)
+        if batch is None:
             raise self._problem(404, f"No batch found with id {batch_id}.")
         return batch
 
     def _archived(self, batch: Batch, now: float) -> bool:
         return now >= batch.plan.created + RETENTION_S
 
-    def _word(self, batch: Batch, now: float) -> str:
-        settled = settle(self._world, batch, self._world.clock.now(), self._close)
+    def _word(self, batch: Batch, now: float, patience: Patience) -> str:
+        settled = self._registry.settled(batch, patience)
         phase = batch.phase(now)
         if phase.over and settled:
             return "ended"
@@ -273,8 +270,8 @@ class Anthropic:
         with batch.work.output.open("ab") as file:
             file.writelines(items.unexecuted(kind, line) for line in rest)
 
-    def _document(self, batch: Batch, now: float, call: Call) -> dict[str, Any]:
-        word = self._word(batch, now)
+    def _document(self, batch: Batch, now: float, call: Call, patience: Patience | None = None) -> dict[str, Any]:
+        word = self._word(batch, now, patience or self._world.patience())
         ended = word == "ended"
         archived = self._archived(batch, now)
         cancelled = batch.cancelled_at if batch.cancelled_at is not None and batch.cancelled_at <= now else None
@@ -297,7 +294,7 @@ class Anthropic:
         counts = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
         if not ended:
             return {**counts, "processing": batch.sheet.total}
-        tally = batch.tally(batch.ended_at())
+        tally = batch.tally(batch.ended_at(), self._world.patience())
         rest = batch.sheet.total - tally.succeeded - tally.failed
         kind = "expired" if batch.phase(batch.ended_at()) is Phase.expired else "canceled"
         return {**counts, "succeeded": tally.succeeded, "errored": tally.failed, kind: rest}

@@ -1,22 +1,19 @@
 """The life of a batch in virtual time, whatever the provider calls its states."""
 
-import os
 import random
 import threading
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 from providers.emulator.faults import Fault
-from providers.emulator.work import Tally, Work
-from providers.emulator.world import Charge, Fate, World
+from providers.emulator.work import Done, Sheet, Tally, Work
+from providers.emulator.world import Charge, Fate, Patience, World
 
 WINDOW_S = 86_400.0  # both providers: 24 hours (PROVIDERS §1.2, §2.2)
 _VALIDATED = 0.05  # shares of a batch's time: until validated, until all items are done
 _EXECUTED = 0.95
-_PATIENCE_S = 5.0  # real seconds a read waits for the worker before it says "not finished yet"
 
 
 class Phase(Enum):
@@ -85,30 +82,6 @@ def plan(created: float, seconds: float, faults: Iterable[Fault], *, rejected: b
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """The items of a batch as the provider has read them: where each line begins on disk, and what they come to."""
-
-    source: Path
-    offsets: "array[int]"  # one more than there are items
-    tokens: int = 0
-    model: str = ""
-    prefix: str = ""  # what all custom ids begin with
-
-    @property
-    def total(self) -> int:
-        return len(self.offsets) - 1
-
-    @classmethod
-    def empty(cls) -> "Sheet":
-        return cls(Path(), array("Q", [0]))
-
-    def linked(self, path: Path) -> "Sheet":
-        """The same items in a file of one's own, which outlives the one they came in."""
-        os.link(self.source, path)
-        return replace(self, source=path)
-
-
 @dataclass(slots=True)
 class Batch:
     """One accepted batch. What it looks like at a moment is a function of its plan, its cancel and that moment."""
@@ -156,12 +129,12 @@ class Batch:
     def _longest(self, action: str) -> float:
         return max((fault.seconds for fault in self.faults if fault.action == action), default=0.0)
 
-    def tally(self, now: float) -> Tally:
+    def tally(self, now: float, patience: Patience) -> Tally:
         """Counts and tokens so far, as far as the worker has come."""
         if self.work is None:
             return Tally(0, 0)
         count = self.executed(now)
-        self.work.wait(count, _PATIENCE_S)
+        self.work.wait(count, patience.left())
         return self.work.tally(min(count, self.work.reached))
 
     def charges(self, now: float) -> Iterable[Charge]:
@@ -189,44 +162,57 @@ class Batch:
 Close = Callable[[Batch, Iterator[bytes]], None]
 
 
-def settle(world: World, batch: Batch, now: float, close: Close) -> bool:
-    """Whether the batch is over and its results are final; makes them final when it is time.
+class Registry:
+    """The batches of one provider, oldest first.
 
     `close` writes what the provider puts in place of the items that were never executed, given their input lines.
     """
-    with batch.lock:
-        if not batch.closed and batch.phase(now).over:
-            batch.closed = batch.work is None or _close(world, batch, close)
-        return batch.closed
 
+    def __init__(self, world: World, close: Close) -> None:
+        self._world = world
+        self._close = close
+        self._batches: dict[str, Batch] = {}
 
-def _close(world: World, batch: Batch, close: Close) -> bool:
-    work = batch.work
-    if work is None:
+    def all(self) -> list[Batch]:
+        with self._world.lock:
+            return list(self._batches.values())
+
+    def find(self, batch_id: str) -> Batch | None:
+        """The batch, unless it was deleted."""
+        batch = self._batches.get(batch_id)
+        return None if batch is None or batch.deleted else batch
+
+    def accept(self, batch: Batch, execute: Callable[[bytes], Done], *, together: bool = False) -> None:
+        """Take a batch in; its items are executed from now on, unless it is to be rejected."""
+        if not batch.plan.rejected:
+            order = _order(self._world, batch.id, batch.sheet.total)
+            batch.work = Work(batch.sheet, order, execute, self._world.folder / batch.id, together=together)
+            self._world.worker.submit(batch.work.run)
+        with self._world.lock:
+            self._batches[batch.id] = batch
+
+    def settled(self, batch: Batch, patience: Patience) -> bool:
+        """Whether the batch is over and its results are final; makes them final when it is time."""
+        with batch.lock:
+            if not batch.closed and batch.phase(self._world.clock.now()).over:
+                batch.closed = batch.work is None or self._finish(batch, batch.work, patience)
+            return batch.closed
+
+    def _finish(self, batch: Batch, work: Work, patience: Patience) -> bool:
+        count = batch.executed(batch.ended_at())
+        if not work.wait(count, patience.left()):
+            return False
+        if count < work.total:
+            work.stop()
+            work.keep(count)
+            for prompt in work.unstruck(count):
+                self._world.dice.forget(prompt)
+        self._close(batch, work.rest(count))
+        batch.sheet.source.unlink()
         return True
-    count = batch.executed(batch.ended_at())
-    if not work.wait(count, _PATIENCE_S):
-        return False
-    if count < work.total:
-        work.stop()
-        work.keep(count)
-        for prompt in work.unstruck(count):
-            world.dice.forget(prompt)
-    close(batch, work.rest(count))
-    batch.sheet.source.unlink()
-    return True
 
 
-def common_prefix(ids: Collection[str]) -> str:
-    """What all of them begin with."""
-    if not ids:
-        return ""
-    first, last = min(ids), max(ids)
-    same = (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
-    return first[: next(same, len(first))]
-
-
-def shuffled(world: World, batch_id: str, total: int) -> "array[int]":
+def _order(world: World, batch_id: str, total: int) -> "array[int]":
     """The order in which the items of a batch are executed and come out."""
     order = array("I", range(total))
     if world.settings.shuffled:

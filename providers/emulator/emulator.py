@@ -15,7 +15,7 @@ from providers.emulator.batches import Batch
 from providers.emulator.faults import Fault, FaultBook
 from providers.emulator.openai import OpenAI
 from providers.emulator.server import RequestRecord, Server, Service, Site
-from providers.emulator.world import Charge, Clock, Dice, Settings, World, moment
+from providers.emulator.world import Charge, Clock, Dice, Patience, Settings, World, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ class Emulator(Settings):
     @property
     def batches(self) -> list[BatchRecord]:
         """Every accepted batch, oldest first."""
-        records = [_record(provider, batch) for provider in self._providers for batch in provider.batches()]
+        patience = self._world.patience()
+        records = [_record(provider, batch, patience) for provider in self._providers for batch in provider.batches()]
         return sorted(records, key=lambda record: record.created_at)
 
     @property
@@ -132,13 +133,13 @@ class Emulator(Settings):
         self._book.clear()
 
 
-def _record(provider: Service, batch: Batch) -> BatchRecord:
+def _record(provider: Service, batch: Batch, patience: Patience) -> BatchRecord:
     return BatchRecord(
         provider=batch.provider,
         id=batch.id,
         label=batch.label,
         created_at=moment(batch.plan.created),
-        status=provider.word(batch),
+        status=provider.word(batch, patience),
         requests=batch.sheet.total,
         custom_id_prefix=batch.sheet.prefix,
     )

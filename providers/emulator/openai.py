@@ -1,32 +1,24 @@
 """The emulated OpenAI: batches and the synchronous endpoints, as PROVIDERS §1 and §10 describe them."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from providers.emulator import openai_replies as replies
-from providers.emulator.batches import Batch, Phase, Sheet, plan, settle, shuffled
+from providers.emulator.batches import Batch, Phase, Registry, plan
 from providers.emulator.faults import Fault
-from providers.emulator.openai_files import RETENTION_S, Files, StoredFile, problem
+from providers.emulator.openai_create import Asked, ordered_rejection, token_limit, validated
+from providers.emulator.openai_files import Files, StoredFile, page_size, problem, read_object
 from providers.emulator.openai_lines import Scan, complaint, executed, unexecuted
 from providers.emulator.openai_models import Models
 from providers.emulator.openai_requests import known, resolved
 from providers.emulator.wire import Call, Reply, Route
-from providers.emulator.work import Work
-from providers.emulator.world import Charge, World, read_json
+from providers.emulator.work import Sheet
+from providers.emulator.world import Charge, Patience, World
 
-_ENDPOINTS = (
-    "/v1/responses",
-    "/v1/chat/completions",
-    "/v1/embeddings",
-    "/v1/completions",
-    "/v1/moderations",
-    "/v1/images/generations",
-    "/v1/images/edits",
-    "/v1/videos",
-)
 _WORDS = {
     Phase.validating: "validating",
     Phase.rejected: "failed",
@@ -43,23 +35,10 @@ _WORDS = {
 class _Extra:
     """What only an OpenAI batch has."""
 
-    endpoint: str
-    input_file_id: str
-    metadata: Mapping[str, str] | None
+    asked: Asked
     errors: list[dict[str, Any]]
-    kept_s: float
     output: StoredFile | None = None
     error: StoredFile | None = None
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A create that passed the synchronous checks."""
-
-    endpoint: str
-    input_file_id: str
-    metadata: Mapping[str, str] | None
-    kept_s: float
 
 
 class OpenAI:
@@ -71,7 +50,7 @@ class OpenAI:
         self._world = world
         self._files = Files(world)
         self._models = Models(world)
-        self._batches: dict[str, Batch] = {}
+        self._registry = Registry(world, self._close)
         self._extras: dict[str, _Extra] = {}
         self._created: list[float] = []
 
@@ -90,12 +69,11 @@ class OpenAI:
 
     def batches(self) -> list[Batch]:
         """Every accepted batch, oldest first."""
-        with self._world.lock:
-            return list(self._batches.values())
+        return self._registry.all()
 
-    def word(self, batch: Batch) -> str:
+    def word(self, batch: Batch, patience: Patience) -> str:
         """The batch's status now, in OpenAI's words."""
-        return _WORDS[self._phase(batch, self._world.clock.now())]
+        return _WORDS[self._phase(batch, self._world.clock.now(), patience)]
 
     def check(self, call: Call) -> Reply | None:
         """The refusal of a call without a key."""
@@ -130,29 +108,23 @@ class OpenAI:
         }
 
     def _create(self, call: Call) -> Reply:
-        asked = _validated(read_json(call.body.read()))
-        now = self._world.clock.now()
+        asked = validated(read_object(call))
         with self._world.lock:
-            self._limit_rate(now)
-        faults = tuple(call.faults)
+            self._limit_rate()
         sheet, errors = self._scanned(asked)
         with self._world.lock:
-            overflow = self._overflow(sheet, now)
-            errors = errors or _ordered_rejection(faults, sheet) or overflow
-            if overflow and self._world.settings.refuse_at_create:
-                raise problem(400, overflow[0]["message"], code="token_limit_exceeded")
-            batch = self._accept(asked, sheet, errors, faults)
-        return Reply(document=self._document(batch, now))
+            errors = errors or ordered_rejection(call.faults, sheet.model) or self._overflow(sheet)
+            batch = self._accept(asked, sheet, errors, call.faults)
+        return Reply(document=self._document(batch, batch.plan.created))
 
-    def _limit_rate(self, now: float) -> None:
-        recent = len(self._created) - bisect_left(self._created, now - 3_600)
-        if recent >= self._world.settings.batches_per_hour:
-            text = (
-                f"Rate limit reached: at most {self._world.settings.batches_per_hour} batches may be created per hour."
-            )
+    def _limit_rate(self) -> None:
+        most = self._world.settings.batches_per_hour
+        recent = len(self._created) - bisect_left(self._created, self._world.clock.now() - 3_600)
+        if recent >= most:
+            text = f"Rate limit reached: at most {most} batches may be created per hour."
             raise problem(429, text, kind="requests", code="rate_limit_exceeded")
 
-    def _scanned(self, asked: _Asked) -> tuple[Sheet, list[dict[str, Any]]]:
+    def _scanned(self, asked: Asked) -> tuple[Sheet, list[dict[str, Any]]]:
         stored = self._files.find(asked.input_file_id)
         if stored is None or stored.purpose != "batch":
             text = f"Cannot find file {asked.input_file_id}, or organization org-emulator does not have access to it."
@@ -160,32 +132,29 @@ class OpenAI:
         scan = Scan(stored.path, asked.endpoint)
         return scan.sheet, scan.complaints
 
-    def _overflow(self, sheet: Sheet, now: float) -> list[dict[str, Any]]:
-        """The complaint when the batch does not fit the queue (PROVIDERS §1.2)."""
-        limit = self._world.settings.enqueued_token_limit
-        if limit is None:
-            return []
-        live = [one for one in self._batches.values() if one.sheet.model == sheet.model and not one.plan.rejected]
+    def _overflow(self, sheet: Sheet) -> list[dict[str, Any]]:
+        """The complaint when the batch does not fit the queue; some accounts are refused at once (PROVIDERS §1.2)."""
+        settings, now = self._world.settings, self._world.clock.now()
+        limit = settings.enqueued_token_limit
+        live = [one for one in self.batches() if one.sheet.model == sheet.model and not one.plan.rejected]
         queued = sum(one.sheet.tokens for one in live if not one.phase(now).over)
-        return [_token_limit(sheet.model, limit)] if queued + sheet.tokens > limit else []
+        if limit is None or queued + sheet.tokens <= limit:
+            return []
+        entry = token_limit(sheet.model, limit)
+        if settings.refuse_at_create:
+            raise problem(400, entry["message"], code=entry["code"])
+        return [entry]
 
-    def _accept(self, asked: _Asked, sheet: Sheet, errors: list[dict[str, Any]], faults: tuple[Fault, ...]) -> Batch:
+    def _accept(self, asked: Asked, sheet: Sheet, errors: list[dict[str, Any]], faults: tuple[Fault, ...]) -> Batch:
         world = self._world
-        now = world.clock.now()
         batch_id = f"batch_{world.new_id()}"
-        timing = plan(now, world.settings.batch_seconds, faults, rejected=bool(errors))
+        timing = plan(world.clock.now(), world.settings.batch_seconds, faults, rejected=bool(errors))
+        own = sheet if errors else sheet.linked(world.folder / f"{batch_id}.requests")
         label = dict(asked.metadata or {})
-        batch = Batch(self.name, batch_id, timing, sheet, label, faults, world.settings.cancel_seconds)
-        if not errors:
-            sheet = batch.sheet = sheet.linked(world.folder / f"{batch_id}.requests")
-            execute = partial(executed, self._models, asked.endpoint, batch_id, batch.forced())
-            batch.work = Work(
-                sheet.source, sheet.offsets, shuffled(world, batch_id, sheet.total), execute, world.folder / batch_id
-            )
-            world.worker.submit(batch.work.run)
-        self._extras[batch_id] = _Extra(asked.endpoint, asked.input_file_id, asked.metadata, errors, asked.kept_s)
-        self._batches[batch_id] = batch
-        self._created.append(now)
+        batch = Batch(self.name, batch_id, timing, own, label, faults, world.settings.cancel_seconds)
+        self._extras[batch_id] = _Extra(asked, errors)
+        self._created.append(timing.created)
+        self._registry.accept(batch, partial(executed, self._models, asked.endpoint, batch_id, batch.forced()))
         return batch
 
     def _retrieve(self, call: Call) -> Reply:
@@ -193,14 +162,14 @@ class OpenAI:
 
     def _list(self, call: Call) -> Reply:
         now = self._world.clock.now() - call.behind_s
-        limit = _page_size(call.query.get("limit", "20"))
+        limit, patience = page_size(call, 20, 100), self._world.patience()
         shown = [one for one in reversed(self.batches()) if one.listed(now)]
         ids = [one.id for one in shown]
         after = call.query.get("after")
         if after is not None and after not in ids:
             raise problem(404, f"No batch found with id '{after}'.", param="after")
         start = ids.index(after) + 1 if after is not None else 0
-        page = [self._document(one, now) for one in shown[start : start + limit]]
+        page = [self._document(one, now, patience) for one in shown[start : start + limit]]
         ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
         return Reply(document={"object": "list", "data": page, **ends, "has_more": start + limit < len(shown)})
 
@@ -208,7 +177,7 @@ class OpenAI:
         batch = self._found(call.args[0])
         with batch.lock:
             now = self._world.clock.now()
-            phase = self._phase(batch, now)
+            phase = self._phase(batch, now, self._world.patience())
             if phase in {Phase.completed, Phase.rejected, Phase.expired}:
                 raise problem(409, f"Cannot cancel a batch with status '{_WORDS[phase]}'.")
             if batch.cancelled_at is None:
@@ -231,14 +200,14 @@ class OpenAI:
         return Reply(document=_model(call.args[0]))
 
     def _found(self, batch_id: str) -> Batch:
-        batch = self._batches.get(batch_id)
+        batch = self._registry.find(batch_id)
         if batch is None:
             raise problem(404, f"No batch found with id '{batch_id}'.")
         return batch
 
-    def _phase(self, batch: Batch, now: float) -> Phase:
+    def _phase(self, batch: Batch, now: float, patience: Patience) -> Phase:
         """The phase shown; a batch whose results are still in the making is not over."""
-        settled = settle(self._world, batch, self._world.clock.now(), self._close)
+        settled = self._registry.settled(batch, patience)
         phase = batch.phase(now)
         if phase.over and not settled:
             return Phase.stopping if phase is Phase.stopped else Phase.finalizing
@@ -254,25 +223,30 @@ class OpenAI:
         if not (code == "batch_cancelled" and batch.has("cancelled_absent")):
             with work.errors.open("ab") as file:
                 file.writelines(unexecuted(batch.id, code, line) for line in rest)
-        for kind, path in (("output", work.output), ("error", work.errors)):
-            if path.stat().st_size:
-                name = f"{batch.id}_{kind}.jsonl"
-                setattr(extra, kind, self._files.put(path, name, "batch_output", ended, extra.kept_s))
+        extra.output = self._kept(batch, "output", work.output)
+        extra.error = self._kept(batch, "error", work.errors)
 
-    def _document(self, batch: Batch, now: float) -> dict[str, Any]:
-        phase = self._phase(batch, now)
+    def _kept(self, batch: Batch, kind: str, path: Path) -> StoredFile | None:
+        """A result file on the shelf; an empty one is none."""
+        kept_s = self._extras[batch.id].asked.kept_s
+        name = f"{batch.id}_{kind}.jsonl"
+        return self._files.put(path, name, "batch_output", batch.ended_at(), kept_s) if path.stat().st_size else None
+
+    def _document(self, batch: Batch, now: float, patience: Patience | None = None) -> dict[str, Any]:
+        patience = patience or self._world.patience()
+        phase = self._phase(batch, now, patience)
         extra = self._extras[batch.id]
         readable = phase in {Phase.completed, Phase.stopped, Phase.expired} and now >= batch.results_at()
-        tally = batch.tally(now)
+        tally = batch.tally(now, patience)
         times = _times(batch, phase, now)
         missing = "" if batch.has("empty_error_file_id") else None
         return {
             "id": batch.id,
             "object": "batch",
-            "endpoint": extra.endpoint,
+            "endpoint": extra.asked.endpoint,
             "model": resolved(batch.sheet.model) or None,
             "errors": {"object": "list", "data": extra.errors} if phase is Phase.rejected else None,
-            "input_file_id": extra.input_file_id,
+            "input_file_id": extra.asked.input_file_id,
             "completion_window": "24h",
             "status": _WORDS[phase],
             "output_file_id": extra.output.id if readable and extra.output else None,
@@ -290,7 +264,7 @@ class OpenAI:
                 "output_tokens_details": {"reasoning_tokens": 0},
                 "total_tokens": tally.input_tokens + tally.output_tokens,
             },
-            "metadata": extra.metadata,
+            "metadata": extra.asked.metadata,
         }
 
 
@@ -319,71 +293,3 @@ def _times(batch: Batch, phase: Phase, now: float) -> dict[str, int | None]:
         "cancelling_at": int(cancelled) if phase in {Phase.stopping, Phase.stopped} and cancelled is not None else None,
         "cancelled_at": ended if phase is Phase.stopped else None,
     }
-
-
-def _validated(asked: Any) -> _Asked:
-    """The synchronous checks of a create (PROVIDERS §1.3)."""
-    if not isinstance(asked, dict):
-        raise problem(400, "We could not parse the JSON body of your request.")
-    for name in ("input_file_id", "endpoint", "completion_window"):
-        if not isinstance(asked.get(name), str):
-            raise problem(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
-    if asked["endpoint"] not in _ENDPOINTS:
-        listed = ", ".join(f"'{one}'" for one in _ENDPOINTS)
-        text = f"Invalid value: '{asked['endpoint']}'. Supported values are: {listed}."
-        raise problem(400, text, param="endpoint", code="invalid_value")
-    if asked["completion_window"] != "24h":
-        text = f"Invalid value: '{asked['completion_window']}'. Value must be '24h' for 'completion_window'."
-        raise problem(400, text, param="completion_window", code="invalid_value")
-    _check_metadata(asked.get("metadata"))
-    kept = asked.get("output_expires_after") or {"seconds": RETENTION_S}
-    if not 3_600 <= kept.get("seconds", 0) <= RETENTION_S:
-        raise problem(400, "Invalid value for 'output_expires_after.seconds'.", param="output_expires_after.seconds")
-    return _Asked(asked["endpoint"], asked["input_file_id"], asked.get("metadata"), float(kept["seconds"]))
-
-
-def _check_metadata(metadata: Any) -> None:
-    if metadata is None:
-        return
-    if not isinstance(metadata, dict):
-        raise problem(400, "Invalid type for 'metadata': expected an object.", param="metadata", code="invalid_type")
-    for key, value in metadata.items():
-        if not isinstance(value, str):
-            text = f"Invalid type for 'metadata.{key}': expected a string."
-            raise problem(400, text, param=f"metadata.{key}", code="invalid_type")
-        if len(key) > 64 or len(value) > 512:
-            text = f"Invalid 'metadata.{key}': string too long. Keys have at most 64 characters, values at most 512."
-            raise problem(400, text, param=f"metadata.{key}", code="string_above_max_length")
-    if len(metadata) > 16:
-        text = "Invalid 'metadata': too many properties. Expected an object with at most 16 properties."
-        raise problem(400, text, param="metadata", code="object_above_max_properties")
-
-
-def _page_size(asked: str) -> int:
-    if not asked.isdigit() or not 1 <= int(asked) <= 100:
-        raise problem(400, f"Invalid 'limit': expected an integer from 1 to 100, got {asked!r}.", param="limit")
-    return int(asked)
-
-
-def _token_limit(model: str, limit: int) -> dict[str, Any]:
-    text = (
-        f"Enqueued token limit reached for {model} in organization org-emulator. Limit: {limit:,} enqueued tokens. "
-        "Please try again once some in_progress batches have been completed."
-    )
-    return complaint("token_limit_exceeded", text)
-
-
-def _ordered_rejection(faults: tuple[Fault, ...], sheet: Sheet) -> list[dict[str, Any]]:
-    """The complaint of a `reject` fault; with `at_create` the create itself is refused."""
-    for fault in faults:
-        if fault.action == "reject":
-            code = fault.code or "token_limit_exceeded"
-            entry = (
-                _token_limit(sheet.model, 2_000_000)
-                if code == "token_limit_exceeded"
-                else complaint(code, fault.message)
-            )
-            if fault.at_create:
-                raise problem(fault.status or 400, entry["message"], code=code)
-            return [entry]
-    return []

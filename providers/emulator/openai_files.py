@@ -1,7 +1,7 @@
 """OpenAI's files and uploads: what batches read from and write to."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from providers.emulator.world import World, read_json
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RETENTION_S = 30 * 86_400  # PROVIDERS §1.2
 _UPLOAD_S = 3_600
-_EXPIRES_S = range(3_600, 2_592_001)
+EXPIRES_S = range(3_600, 2_592_001)
 _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 
@@ -75,6 +75,22 @@ def problem(status: int, message: str, **more: Any) -> Problem:
     return Problem(Reply(status, replies.error(message, **more)))
 
 
+def read_object(call: Call) -> dict[str, Any]:
+    """The JSON object that the call's body must be."""
+    asked = read_json(call.body.read())
+    if not isinstance(asked, dict):
+        raise problem(400, "We could not parse the JSON body of your request.")
+    return asked
+
+
+def page_size(call: Call, usual: int, most: int) -> int:
+    """The `limit` of a listing."""
+    asked = call.query.get("limit", str(usual))
+    if not asked.isdigit() or not 1 <= int(asked) <= most:
+        raise problem(400, f"Invalid 'limit': expected an integer from 1 to {most}, got {asked!r}.", param="limit")
+    return int(asked)
+
+
 class Files:
     """The file shelf of the emulated organisation."""
 
@@ -127,7 +143,7 @@ class Files:
 
     def _list(self, call: Call) -> Reply:
         wanted = call.query.get("purpose")
-        limit = int(call.query.get("limit", 10_000))
+        limit = page_size(call, 10_000, 10_000)
         with self._world.lock:
             live = [one for one in self._files.values() if self.find(one.id) and wanted in {None, one.purpose}]
         if call.query.get("order", "desc") == "desc":
@@ -154,9 +170,7 @@ class Files:
         return Reply(chunks=file_chunks(str(stored.path)), headers=headers)
 
     def _start_upload(self, call: Call) -> Reply:
-        asked = read_json(call.body.read())
-        if not isinstance(asked, dict):
-            raise problem(400, "We could not parse the JSON body of your request.")
+        asked = read_object(call)
         for name in ("bytes", "filename", "mime_type", "purpose"):
             if name not in asked:
                 raise problem(
@@ -183,8 +197,7 @@ class Files:
 
     def _complete_upload(self, call: Call) -> Reply:
         upload = self._pending(call.args[0])
-        asked = read_json(call.body.read()) or {}
-        paths = [upload.parts.get(part) for part in asked.get("part_ids", ())]
+        paths = [upload.parts.get(part) for part in read_object(call).get("part_ids", ())]
         if None in paths:
             raise problem(400, "Some of the part ids are not parts of this upload.", param="part_ids")
         whole = self._world.folder / f"{upload.id}.upload"
@@ -320,13 +333,7 @@ def _kept(fields: Mapping[str, str]) -> float:
     if (
         fields.get("expires_after[anchor]") != "created_at"
         or not re.fullmatch(r"\d+", asked)
-        or int(asked) not in _EXPIRES_S
+        or int(asked) not in EXPIRES_S
     ):
         raise problem(400, "Invalid value for 'expires_after'.", param="expires_after", code="invalid_value")
     return float(asked)
-
-
-def lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of a file, split on newlines only."""
-    with path.open("rb") as file:
-        yield from file

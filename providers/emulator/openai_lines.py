@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from providers.emulator.batches import Sheet, common_prefix
 from providers.emulator.openai_models import Models
 from providers.emulator.openai_requests import known
 from providers.emulator.spoken import ABSENT, given
-from providers.emulator.work import Done
+from providers.emulator.work import Done, Sheet, common_prefix
 from providers.emulator.world import Fate
 
 MAX_REQUESTS = 50_000  # PROVIDERS §1.2

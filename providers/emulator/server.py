@@ -19,7 +19,7 @@ from providers.emulator.batches import Batch
 from providers.emulator.bodies import IncomingBody, UnknownCoding, beginning, distorted, mangled
 from providers.emulator.faults import Fault, FaultBook, Orders
 from providers.emulator.wire import Call, Problem, Reply, Route
-from providers.emulator.world import World
+from providers.emulator.world import Patience, World
 
 _LOGGED = 100_000  # requests kept in the log
 _SECRET = {"authorization", "x-api-key"}
@@ -42,7 +42,7 @@ class Service(Protocol):
 
     def batches(self) -> list[Batch]: ...
 
-    def word(self, batch: Batch) -> str: ...
+    def word(self, batch: Batch, patience: Patience) -> str: ...
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
 import os
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,30 @@ from typing import NamedTuple
 import msgspec
 
 _SLICE = 256  # items between two flushes; progress is told at flushes only
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The items of a batch as the provider has read them: where each line begins on disk, and what they come to."""
+
+    source: Path
+    offsets: "array[int]"  # one more than there are items
+    tokens: int = 0
+    model: str = ""
+    prefix: str = ""  # what all custom ids begin with
+
+    @property
+    def total(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def empty(cls) -> "Sheet":
+        return cls(Path(), array("Q", [0]))
+
+    def linked(self, path: Path) -> "Sheet":
+        """The same items in a file of one's own, which outlives the one they came in."""
+        os.link(self.source, path)
+        return replace(self, source=path)
 
 
 class Done(NamedTuple):
@@ -44,18 +69,10 @@ class Work:
     """
 
     def __init__(
-        self,
-        source: Path,
-        offsets: "array[int]",
-        order: Sequence[int],
-        execute: Callable[[bytes], Done],
-        stem: Path,
-        *,
-        together: bool = False,
+        self, sheet: Sheet, order: Sequence[int], execute: Callable[[bytes], Done], stem: Path, *, together: bool
     ) -> None:
         """`together`: errors go to the output file too, as Anthropic has it."""
-        self._source = source
-        self._offsets = offsets
+        self._sheet = sheet
         self._order = order
         self._execute = execute
         self.output = stem.with_suffix(".output")
@@ -165,13 +182,23 @@ class Work:
             self._changed.notify_all()
 
     def _lines(self, order: Sequence[int]) -> Iterator[bytes]:
-        descriptor = os.open(self._source, os.O_RDONLY)
+        offsets = self._sheet.offsets
+        descriptor = os.open(self._sheet.source, os.O_RDONLY)
         try:
             for index in order:
-                start = self._offsets[index]
-                yield os.pread(descriptor, self._offsets[index + 1] - start, start)
+                start = offsets[index]
+                yield os.pread(descriptor, offsets[index + 1] - start, start)
         finally:
             os.close(descriptor)
+
+
+def common_prefix(ids: Collection[str]) -> str:
+    """What all of them begin with."""
+    if not ids:
+        return ""
+    first, last = min(ids), max(ids)
+    same = (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(same, len(first))]
 
 
 def _charge(item: Done) -> bytes:

@@ -134,6 +134,7 @@ class Settings:
     rates: Rates = Rates()
     batch_seconds: float = 600.0  # from create to results
     cancel_seconds: float = 600.0  # from cancel to the end (PROVIDERS §1.3: up to ten minutes)
+    patience_seconds: float = 5.0  # real time a read waits for results in the making, before it says "not finished"
     shuffled: bool = True  # whether results come in another order than requests
     enqueued_token_limit: int | None = None  # OpenAI: prompt tokens of unfinished batches, per model
     refuse_at_create: bool = False  # whether an overflow of it is a 400 at create rather than a failed batch
@@ -141,6 +142,16 @@ class Settings:
     file_bytes: int = 200_000_000  # OpenAI (PROVIDERS §1.2)
     queued_request_limit: int | None = None  # Anthropic: requests of unfinished batches
     body_bytes: int = 256_000_000  # Anthropic (PROVIDERS §2.2)
+
+
+class Patience:
+    """How long (real seconds) one request waits for the worker, for all the batches it asks about together."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    def left(self) -> float:
+        return max(self._until - time.monotonic(), 0.0)
 
 
 @dataclass(slots=True)
@@ -166,6 +177,10 @@ class World:
             number, index = divmod(number, len(alphabet))
             letters.append(alphabet[index])
         return "".join(letters)
+
+    def patience(self) -> Patience:
+        """For one request."""
+        return Patience(self.settings.patience_seconds)
 
     def charge(self, charge: Charge) -> None:
         """Bill a synchronous call."""
