@@ -100,7 +100,7 @@ class Results:
             self._note(object_key, "job", job.job_id, None)
 
     def add_shard(self, shard: ShardRow, requests: Path, object_key: str = "") -> None:
-        """Load a shard's requests, and with its first attempt its items; one that is there takes the new state.
+        """Load a shard's requests, and unless it was made of another its items; one that is there takes the new state.
 
         Raises Missing when its job is not loaded; Damaged, also for a file that does not hold `shard.requests` requests
         under as many custom_ids.
@@ -118,7 +118,7 @@ class Results:
                 raise Damaged(f"{what}: {rows} rows and {ids} custom_ids instead of {shard.requests}")
             self._insert("shards", dataclasses.asdict(shard))
             self._insert_staged("requests", "* EXCLUDE (summary)", job_id=shard.job_id, shard_id=shard.shard_id)
-            if shard.attempt == 1:
+            if shard.parent_shard is None:  # a shard made of another holds items that are there already
                 self._insert_staged("items", "item_id, request_key, summary", job_id=shard.job_id, how="new")
             self._note(object_key, "requests", shard.job_id, shard.shard_id)
 

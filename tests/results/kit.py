@@ -46,7 +46,9 @@ def job_row(job_id: str, items: int = 0, day: int = 0, **changes: Any) -> JobRow
 
 
 def shard_row(job_id: str, shard_id: str, requests: int, **changes: Any) -> ShardRow:
-    row = ShardRow(job_id, shard_id, None, int(shard_id.split("-")[0]), requests, 1000, "sent", open=True)
+    attempt = int(shard_id.split("-")[0])
+    parent = None if attempt == 1 else f"{attempt - 1}-{shard_id.split('-')[1]}"
+    row = ShardRow(job_id, shard_id, parent, attempt, requests, 1000, "sent", open=True)
     return replace(row, **changes)
 
 
