@@ -25,15 +25,18 @@ class Draw:
 
     def share(self) -> float:
         """In [0, 1)."""
-        self.state = (self.state * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFFFFFF
-        return (self.state >> 33) / 2147483648.0
+        state = self.state = (self.state * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFFFFFF
+        return (state >> 33) / 2147483648
 
     def below(self, bound: int) -> int:
-        return int(self.share() * bound)
+        """A whole number from 0 to `bound` - 1."""
+        state = self.state = (self.state * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFFFFFF
+        return (state >> 33) * bound >> 31
 
     def near_mood(self) -> float:
         """Around the mood, within [0, 1]."""
-        return min(max(self.mood + (self.share() - 0.5) * 0.4, 0.0), 1.0)
+        near = self.mood + self.share() * 0.4 - 0.2
+        return near if 0.0 <= near <= 1.0 else 0.0 if near < 0.0 else 1.0
 
 
 def compiled(schema: Schema) -> Make:
@@ -269,6 +272,8 @@ def _text(place: _Place, schema: Schema) -> Make:
         return _date
     words = _words(name, schema)
     low, high = int(schema.get("minLength", 0)), int(schema.get("maxLength", 10_000))
+    if words is phrases.PHRASES["sentence"]:
+        return lambda draw: told(draw, 2, low)[:high]
 
     def text(draw: Draw) -> str:
         chosen = words[draw.below(len(words))]
@@ -277,6 +282,14 @@ def _text(place: _Place, schema: Schema) -> Make:
         return chosen[:high]
 
     return text
+
+
+def told(draw: Draw, count: int, low: int = 0) -> str:
+    """Sentences about a deal, as good or bad as the mood; at least `low` characters."""
+    sentences = phrases.PHRASES["sentence"]
+    first = min(int(draw.near_mood() * len(sentences)), max(len(sentences) - count, 0))
+    text = " ".join(sentences[(first + at) % len(sentences)] for at in range(count))
+    return text if len(text) >= low else told(draw, count * 2, low)
 
 
 def _words(name: str, schema: Schema) -> tuple[str, ...]:
@@ -316,5 +329,4 @@ _KINDS: dict[str, Callable[[_Place, Schema], Make]] = {
 
 def plain(draw: Draw) -> str:
     """A short answer in prose, for a request without a schema."""
-    words = phrases.PHRASES["sentence"]
-    return " ".join(words[draw.below(len(words))] for _ in range(2 + draw.below(3)))
+    return told(draw, 2 + draw.below(3))

@@ -14,6 +14,7 @@ from providers.emulator.world import Charge, Fate, Patience, World
 WINDOW_S = 86_400.0  # both providers: 24 hours (PROVIDERS §1.2, §2.2)
 _VALIDATED = 0.05  # shares of a batch's time: until validated, until all items are done
 _EXECUTED = 0.95
+_GLANCE_S = 1.0  # real seconds that counts wait for the worker at most
 
 
 class Phase(Enum):
@@ -134,7 +135,7 @@ class Batch:
         if self.work is None:
             return Tally(0, 0)
         count = self.executed(now)
-        self.work.wait(count, patience.left())
+        self.work.wait(count, min(patience.left(), _GLANCE_S))
         return self.work.tally(min(count, self.work.reached))
 
     def charges(self, now: float) -> Iterable[Charge]:
