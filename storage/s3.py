@@ -199,15 +199,16 @@ def connect(connections: int) -> Any:
     Raises StoreUnavailable when the environment names none.
     """
     try:
-        client = _client(connections, "auto")
+        session = boto3.Session()  # boto3's own default one would keep the credentials it saw first
+        client = _client(session, connections, "auto")
         if "amazonaws.com" in client.meta.endpoint_url:
             return client
-        return _client(connections, "path")  # other servers seldom have a DNS name for each bucket
+        return _client(session, connections, "path")  # other servers seldom have a DNS name for each bucket
     except (BotoCoreError, ValueError) as error:
         raise StoreUnavailable(f"S3 cannot be used ({error}): check the AWS_* variables and the profile") from error
 
 
-def _client(connections: int, addressing: str) -> Any:
+def _client(session: boto3.Session, connections: int, addressing: str) -> Any:
     config = Config(
         retries={"total_max_attempts": 1},
         max_pool_connections=connections,
@@ -215,7 +216,7 @@ def _client(connections: int, addressing: str) -> Any:
         read_timeout=60,
         s3={"addressing_style": addressing},
     )
-    return boto3.client("s3", config=config)
+    return session.client("s3", config=config)
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -58,6 +59,12 @@ def s3_url(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def s3_store(s3_server: str) -> S3Store:
+    """An empty store in that server."""
+    return S3Store(f"s3://{BUCKET}/{uuid.uuid4().hex}", s3_client(s3_server))
+
+
+@pytest.fixture
 def s3_proxy(s3_server: str) -> Iterator["Proxy"]:
     proxy = Proxy(s3_server.removeprefix("http://"))
     server = ProxyServer(proxy)
@@ -81,7 +88,9 @@ def flaky_store(s3_proxy: "Proxy", tmp_path: Path) -> S3Store:
     )
 
 
+@cache
 def s3_client(endpoint: str) -> Any:
+    """A client for an endpoint; making one takes longer than most tests."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint,

@@ -17,7 +17,7 @@ def store(tmp_path: Path) -> DirectoryStore:
 
 @pytest.fixture
 def key(store: DirectoryStore, tmp_path: Path) -> str:
-    (tmp_path / "file").write_bytes(b"content" * 100)
+    (tmp_path / "file").write_bytes(b"content" * 10)
     key = shard_key("night", "1-00001", file_sha8(tmp_path / "file"))
     store.create_from(key, tmp_path / "file")
     return key
@@ -25,7 +25,7 @@ def key(store: DirectoryStore, tmp_path: Path) -> str:
 
 def test_an_intact_object_is_given(store: DirectoryStore, key: str) -> None:
     with intact(store, key) as path:
-        assert path.read_bytes() == b"content" * 100
+        assert path.read_bytes() == b"content" * 10
 
 
 def test_every_flipped_bit_and_every_truncation_is_damage(store: DirectoryStore, key: str, tmp_path: Path) -> None:
