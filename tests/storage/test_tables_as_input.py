@@ -129,7 +129,7 @@ def test_a_file_that_is_not_parquet_is_refused(given: Opener, data: bytes) -> No
 
 
 def test_a_parquet_file_with_broken_pages_ends_with_a_named_problem(given: Opener, tmp_path: Path) -> None:
-    data = bytearray(made_parquet(tmp_path / "made", "SELECT hash(i) AS h FROM range(125000) AS r(i)"))
+    data = bytearray(made_parquet(tmp_path / "made", "SELECT hash(i) AS h FROM range(150000) AS r(i)"))
     beginning = len(data) * 9 // 10  # in the second of two row groups
     data[beginning - 40_000 : beginning] = bytes(40_000)
     source = given("a.parquet", bytes(data))
