@@ -29,6 +29,9 @@ test: setup ## run the tests
 nights: setup ## a bad night on all 2,000 real deals, both providers, directory and S3
 	NIGHTS_DEALS=2000 $(BIN)/python -m pytest -q -s -p no:randomly tests/core/test_real_deals.py
 
+bench: .venv/ready ## wall time, CPU and peak memory of pack and collect
+	$(BIN)/python -m benchmarks.night
+
 lint: .venv/ready ## style, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -40,4 +43,4 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
 
-.PHONY: help setup demo test nights lint lock
+.PHONY: help setup demo test nights bench lint lock

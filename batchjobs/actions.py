@@ -217,6 +217,7 @@ def retry(session: Session, wanted: str, items: Sequence[str]) -> int:
     with desk.exclusive("planning a retry"):
         count = _plan_retries(desk, load_job(desk.store, job_id), keys)
     if count == 0:
+        _say_who_can_retry(job_id, dead)
         session.show({"job_id": job_id, "retried": 0}, f"{job_id}: nothing to retry.")
         return 0
     night = one_pass(desk, [job_id])
@@ -227,6 +228,13 @@ def retry(session: Session, wanted: str, items: Sequence[str]) -> int:
     )
     session.tell(night.troubles)
     return reporting.exit_code([job], night.over_budget)
+
+
+def _say_who_can_retry(job_id: str, dead: Sequence[Failure]) -> None:
+    """Items that waited for another job's purchase are retried where they were bought. Raises UsageError."""
+    buyers = sorted({failure.bought_by for failure in dead if failure.bought_by and failure.bought_by != job_id})
+    if buyers:
+        raise UsageError(f"The failed items of job {job_id} were bought by {buyers[0]}: `batchjobs retry {buyers[0]}`.")
 
 
 def _plan_retries(desk: Desk, job: Job, keys: set[str]) -> int:

@@ -53,12 +53,12 @@ def batchjobs(*arguments: object) -> int:
     """One command, as a person would type it."""
     words = [str(argument) for argument in (*arguments, "--store", STORE, "--interval", "0.6")]
     say(f"$ batchjobs {' '.join(words)}")
-    return subprocess.run([sys.executable, "-m", "batchjobs", *words], env=os.environ, check=False).returncode  # noqa: S603
+    return subprocess.run([sys.executable, "-m", "batchjobs", *words], env=os.environ, check=False).returncode
 
 
 def say(text: str) -> None:
     """A line for the person who watches."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

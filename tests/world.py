@@ -90,10 +90,10 @@ class World:
         return one_pass(self.desk(**settings), [job]).jobs[0]
 
     def night(self, source: Path, **settings: Any) -> Night:
-        """`batchjobs run --deadline 72h` of virtual time."""
+        """`batchjobs run --deadline 240h` of virtual time."""
         job = self.accept(source, **settings).plan.job
         desk = self.desk(**settings)
-        deadline = desk.env.now() + timedelta(hours=72)
+        deadline = desk.env.now() + timedelta(hours=240)
         return run_until_done(desk, [job], deadline, lambda _: None)
 
     def run(self, source: Path, **settings: Any) -> Job:

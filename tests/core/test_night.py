@@ -160,10 +160,20 @@ def test_an_expired_batch_gives_its_paid_rows_and_the_rest_is_bought_again(make_
 
 
 def test_a_batch_rejected_for_queued_tokens_waits_and_is_sent_again(make_world: MakeWorld):
-    world = make_world("openai", enqueued_token_limit=2_000)
+    rejected = Fault(action="reject", route="POST /v1/batches", nth=2, code="token_limit_exceeded")
+    world = make_world("openai", faults=[rejected])
     job = world.run(world.write(documents(60)), shard_requests=20)
-    assert (job.succeeded, job.failed) == (60, 0)
+    assert (job.succeeded, job.failed, len(job.shards)) == (60, 0, 3)
+    assert [shard.sends for shard in job.shards] == [1, 2, 1]
     assert paid_once(world)
+
+
+def test_a_shard_larger_than_the_queue_is_packed_anew_in_smaller_ones(make_world: MakeWorld):
+    world = make_world("openai", enqueued_token_limit=800)
+    job = world.run(world.write(documents(60)))
+    assert len(job.shards) > 2
+    assert paid_once(world)
+    assert world.sql("SELECT items, succeeded, in_flight FROM job_progress") == [(60, 60, 0)]
 
 
 def test_a_lost_answer_to_a_purchase_is_found_again_and_not_bought_twice(make_world: MakeWorld, provider: str):
