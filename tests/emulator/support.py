@@ -1,4 +1,4 @@
-"""Small helpers of the emulator's tests."""
+"""What the emulator's tests share: requests, uploads, results."""
 
 import json
 from email.message import Message

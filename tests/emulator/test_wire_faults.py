@@ -52,7 +52,7 @@ def test_a_dropped_answer_leaves_a_batch_behind(emulator: Emulator, buy: Any, pr
 def test_a_timeout_leaves_a_batch_behind(emulator: Emulator, buy: Any, provider: str, route: str) -> None:
     emulator.add_fault(Fault(route=route, action="accept_then_timeout"))
     with pytest.raises((openai.APITimeoutError, anthropic.APITimeoutError)):
-        buy(provider, emulator, timeout=0.3)
+        buy(provider, emulator, timeout=0.75)
     assert len(emulator.batches) == 1
 
 
