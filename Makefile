@@ -24,7 +24,7 @@ demo: .venv/ready ## run a night's job on the sample deals, against the emulator
 	$(BIN)/python -m examples.demo
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 nights: setup ## a bad night on all 2,000 real deals, both providers, directory and S3
 	NIGHTS_DEALS=2000 $(BIN)/python -m pytest -q -s -p no:randomly tests/core/test_real_deals.py

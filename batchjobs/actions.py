@@ -23,6 +23,8 @@ from batchjobs.screen import progress
 from batchjobs.settings import deadline_at, load_settings
 from storage.results import Failure
 
+PIPED_WIDTH = 140  # of tables in a file or a mail; lines of text are never broken
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -56,7 +58,9 @@ def open_session(
     name: str, flags: dict[str, Any], config: Path | None, *, as_json: bool, verbose: bool, env: Env | None = None
 ) -> Session:
     """Settings from all layers, then the desk. Raises UsageError, Unreachable."""
-    out = Console(stderr=as_json, highlight=False, soft_wrap=False)
+    out = Console(stderr=as_json, highlight=False)
+    if not out.is_terminal:
+        out = Console(stderr=as_json, highlight=False, width=PIPED_WIDTH)
     settings = load_settings(flags, config)
     desk = open_desk(
         env or real_env(), settings, lambda text: out.print(reporting.plain(text), style="dim", soft_wrap=True)

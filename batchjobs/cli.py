@@ -93,7 +93,9 @@ def watching(command: Command) -> Command:
 @click.option("--dry-run", is_flag=True, help="Pack and price, write nothing, buy nothing.")
 @common
 def submit(source: str, query: str | None, dry_run: bool, **flags: Any) -> int:
-    """Pack INPUT into shards and buy them; returns as soon as the provider has them.
+    """Pack INPUT into shards and buy them.
+
+    Returns as soon as the provider has them; `poll` and `collect`, or `run`, bring the answers.
 
     INPUT is JSONL (also .gz, .zst), CSV, Parquet, a DuckDB file with --query, any of these on s3://, or - for
     standard input. Items already answered or in flight are not bought again.
@@ -110,7 +112,10 @@ def submit(source: str, query: str | None, dry_run: bool, **flags: Any) -> int:
 @watching
 @common
 def poll(job: str | None, watch: bool, **flags: Any) -> int:
-    """Ask the provider how the batches are, and send what waits. One pass, or --watch."""
+    """Ask how the batches are, send what waits.
+
+    One pass over JOB, or over every open job; with --watch until they have ended.
+    """
     from batchjobs import actions
 
     with _session(flags, "poll") as session:
@@ -121,7 +126,10 @@ def poll(job: str | None, watch: bool, **flags: Any) -> int:
 @click.argument("job", required=False)
 @common
 def collect(job: str | None, **flags: Any) -> int:
-    """Fetch and merge what has ended into DuckDB, and plan retries. Buys nothing."""
+    """Fetch and merge what has ended; buy nothing.
+
+    Answers go into DuckDB, retries are planned; the next `poll` or `run` sends them.
+    """
     from batchjobs import actions
 
     with _session(flags, "collect") as session:
@@ -135,9 +143,10 @@ def collect(job: str | None, **flags: Any) -> int:
 @click.option("--deadline", metavar="WHEN", help="Stop waiting at 07:00, or after 9h; the work goes on.")
 @common
 def run(source: str, query: str | None, **flags: Any) -> int:
-    """The whole night: submit, then poll, collect and retry until done or --deadline.
+    """The whole night, until done or --deadline.
 
-    Run it again after a crash, a reboot or a deadline: it goes on where it was. The same command twice is one job.
+    Submit, then poll, collect and retry. Run it again after a crash, a reboot or a deadline: it goes on where it was.
+    The same command twice is one job.
     """
     from batchjobs import actions
 
@@ -149,7 +158,10 @@ def run(source: str, query: str | None, **flags: Any) -> int:
 @click.argument("job", required=False)
 @common
 def status(job: str | None, **flags: Any) -> int:
-    """Where a job stands, shard by shard; without JOB, every job of the store. Asks nobody, changes nothing."""
+    """Where jobs stand, from the ledgers alone.
+
+    One JOB shard by shard, or every job of the store. Asks nobody, changes nothing.
+    """
     from batchjobs import actions
 
     with _session(flags, "status") as session:
@@ -160,7 +172,10 @@ def status(job: str | None, **flags: Any) -> int:
 @click.argument("job")
 @common
 def failures(job: str, **flags: Any) -> int:
-    """The items of JOB that have no answer and are not in flight: which, why, and where the raw answer lies."""
+    """The items of JOB that have no answer, and why.
+
+    Every dead letter with its reason and the place of its raw answer in the store.
+    """
     from batchjobs import actions
 
     with _session(flags, "failures") as session:
@@ -173,7 +188,10 @@ def failures(job: str, **flags: Any) -> int:
 @click.option("--max-cost", metavar="USD", help="Cap on the whole job, retries included.")
 @common
 def retry(job: str, items: tuple[str, ...], **flags: Any) -> int:
-    """Buy JOB's failed items once more, and nothing else."""
+    """Buy JOB's failed items once more.
+
+    Those and nothing else, under the job's cap; --item picks some of them.
+    """
     from batchjobs import actions
 
     with _session(flags, "retry") as session:
@@ -184,7 +202,10 @@ def retry(job: str, items: tuple[str, ...], **flags: Any) -> int:
 @click.argument("job")
 @common
 def cancel(job: str, **flags: Any) -> int:
-    """Stop JOB: send nothing more, ask the provider to stop. What was answered is billed and kept."""
+    """Stop JOB; what was answered is kept.
+
+    Nothing more is sent or retried, and the provider is asked to stop. What it answered before is billed and merged.
+    """
     from batchjobs import actions
 
     with _session(flags, "cancel") as session:
@@ -195,7 +216,10 @@ def cancel(job: str, **flags: Any) -> int:
 @click.argument("job")
 @common
 def report(job: str, **flags: Any) -> int:
-    """What came of JOB and what it cost, with the outcomes of every attempt."""
+    """What came of JOB and what it cost.
+
+    With the outcomes of every attempt.
+    """
     from batchjobs import actions
 
     with _session(flags, "report") as session:
@@ -205,7 +229,10 @@ def report(job: str, **flags: Any) -> int:
 @cli.command()
 @common
 def rebuild(**flags: Any) -> int:
-    """Make the DuckDB results anew from the store, row for row."""
+    """Make the DuckDB results anew, row for row.
+
+    From the store alone: no provider is asked, nothing is bought.
+    """
     from batchjobs import actions
 
     with _session(flags, "rebuild") as session:
@@ -227,7 +254,9 @@ def rebuild(**flags: Any) -> int:
 @click.option("--refused", type=float, default=0.0, metavar="SHARE", help="Share the model declines.")
 @common
 def rehearse(source: str | None, query: str | None, **flags: Any) -> int:
-    """Run tonight's job against emulated providers on this machine: no key, no money, faults if you like.
+    """The night against emulated providers.
+
+    No key, no money, and faults if you like.
 
     With INPUT it runs the whole night in a store of its own (--store, default ./rehearsal). Without, it serves the
     emulator until Ctrl-C and prints the variables that point the SDKs at it.

@@ -10,12 +10,12 @@ from typing import BinaryIO, Protocol
 import msgspec
 import zstandard
 from pydantic import ValidationError
-from storage.inputs import Line
 
 from batchjobs.plan import ShardPlan
 from batchjobs.prices import RateCard
 from batchjobs.tasks import ItemTooLarge, Task
 from providers.contract import Format, RequestTemplate, Usage
+from storage.inputs import Line
 from storage.layout import requests_key, shard_key
 from storage.tables import REQUESTS, write_parquet
 

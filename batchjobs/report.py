@@ -14,6 +14,7 @@ from batchjobs.poll import Round
 from batchjobs.shards import Phase, Shard
 from storage.results import Failure
 
+BATCH_ID_WIDTH = 18  # the whole id is in --json
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_NOT_FINISHED, EXIT_OVER_BUDGET = 0, 3, 4, 5
 
 
@@ -55,7 +56,23 @@ def job_document(job: Job, seen: Round | None = None) -> dict[str, Any]:
         "ceiling_cost_usd": money(plan.ceiling_cost),
         "cost_usd": money(job.cost),
         "saved_usd": money(job.sync_cost - job.cost),
+        "shard_list": [shard_document(job, shard) for shard in job.shards],
         "holds": {} if seen is None else {shard: hold.reason for shard, hold in seen.holds.items()},
+    }
+
+
+def shard_document(job: Job, shard: Shard) -> dict[str, Any]:
+    """One shard for machines: what the one on call needs to find it at the provider and in the store."""
+    return {
+        "shard": shard.plan.id,
+        "state": shard.phase.value,
+        "batch_id": shard.batch_id or None,
+        "attempt": shard.plan.attempt,
+        "requests": shard.plan.requests,
+        "outcomes": shard.counts,
+        "cost_usd": money(shard.cost),
+        "key": shard.plan.key,
+        "note": shard_note(job, shard),
     }
 
 
@@ -101,7 +118,8 @@ def plan_table(plan: Plan, already: bool, dry_run: bool) -> Table:
     rejected = plan.rejected + plan.duplicates
     table.add_row("items", f"{plan.items:,}" + (f"  ({rejected:,} rejected: see rejects)" if rejected else ""))
     table.add_row(
-        "reused", f"{plan.reused:,}" + (f"  ({plan.carried:,} more wait for another purchase)" if plan.carried else "")
+        "reused",
+        f"{plan.reused:,}" + (f"  ({plan.carried:,} more share a request or wait for one)" if plan.carried else ""),
     )
     table.add_row("to buy", f"{plan.requests:,} requests in {len(plan.shards):,} shards, {plan.provider} {plan.model}")
     table.add_row("cost", f"likely ${plan.estimated_cost:.4f}, at most ${plan.ceiling_cost:.4f}")
@@ -137,14 +155,21 @@ def _facts(title: str) -> Table:
     return table
 
 
+def _grid(title: str, *first: str) -> Table:
+    """A table without boxes: it fits 80 columns, and can be read when piped."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in first:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
 def shards_table(job: Job, seen: Round | None = None) -> Table:
     """One line per shard: where it stands and why."""
-    table = Table(title=f"{job.id}: shards", title_justify="left")
-    for name in ("shard", "state", "batch"):
-        table.add_column(name, no_wrap=True)
-    for name in ("requests", "answered", "failed", "cost"):
-        table.add_column(name, justify="right")
-    table.add_column("note")
+    table = _grid(f"{job.id}: shards", "shard", "state")
+    table.add_column("batch", overflow="ellipsis", no_wrap=True, max_width=BATCH_ID_WIDTH)
+    for name in ("sent", "answered", "failed", "cost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("note", overflow="fold")
     for shard in job.shards:
         table.add_row(*_shard_row(job, shard, seen))
     return table
@@ -183,11 +208,9 @@ def shard_note(job: Job, shard: Shard) -> str:
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
     """One line per job of the store."""
-    table = Table()
-    table.add_column("job", no_wrap=True)
-    table.add_column("state")
-    for name in ("items", "succeeded", "failed", "in flight", "reused", "cost"):
-        table.add_column(name, justify="right")
+    table = _grid("", "job", "state")
+    for name in ("items", "ok", "failed", "open", "reused", "cost"):
+        table.add_column(name, justify="right", no_wrap=True)
     for job in jobs:
         counts = (job.plan.items, job.succeeded, job.failed, job.in_flight, job.plan.reused)
         table.add_row(job.id, job.state, *(f"{n:,}" for n in counts), f"${job.cost:.4f}")
@@ -196,7 +219,7 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
 
 def failures_table(job: Job, failures: Iterable[Failure]) -> Table:
     """Every dead letter with its reason."""
-    table = Table(title=f"{job.id}: failed items", title_justify="left")
+    table = _grid(f"{job.id}: failed items")
     for name in ("item", "attempt", "outcome", "code", "message", "raw answer"):
         table.add_column(name, overflow="fold")
     for failure in failures:

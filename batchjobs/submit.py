@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pyarrow.parquet
-from storage.inputs import Input, open_input
 
 import providers
 from batchjobs.desk import Desk
@@ -33,6 +32,7 @@ from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
 from batchjobs.views import view_of
 from providers.contract import Format, RequestTemplate
+from storage.inputs import Input, open_input
 from storage.layout import carried_key, plan_key, rejects_key
 from storage.results import Results, Verdict
 from storage.tables import CARRIED, REJECTS, write_parquet

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,8 @@ def run(world: World, source: Path, *more: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture
 def live(make_world: Any) -> World:
-    """An emulator whose day passes in seconds, for commands that really wait."""
-    world: World = make_world("openai", speed=20_000.0)
+    """An emulator in real time whose batches take a moment, for commands that really wait."""
+    world: World = make_world("openai", speed=1.0, batch_seconds=0.3)
     return world
 
 
@@ -91,7 +92,7 @@ def test_an_unreachable_provider_is_exit_6_and_nothing_is_bought(live: World):
 def test_some_failed_is_exit_3_and_failures_names_them(make_world: Any):
     from providers.emulator import Rates
 
-    world: World = make_world("openai", speed=20_000.0, rates=Rates(permanent=0.3))
+    world: World = make_world("openai", speed=1.0, batch_seconds=0.3, rates=Rates(permanent=0.3))
     done = run(world, world.write(documents(12)), "--json")
     assert done.returncode == 3
     document = json.loads(done.stdout)
@@ -102,7 +103,7 @@ def test_some_failed_is_exit_3_and_failures_names_them(make_world: Any):
 def test_retry_buys_the_failed_items_and_nothing_else(make_world: Any):
     from providers.emulator import Rates
 
-    world: World = make_world("openai", speed=20_000.0, rates=Rates(permanent=0.3))
+    world: World = make_world("openai", speed=1.0, batch_seconds=0.3, rates=Rates(permanent=0.3))
     failed = json.loads(run(world, world.write(documents(12)), "--json").stdout)
     again = json.loads(command(world, "retry", failed["job_id"], "--json").stdout)
     assert again["retried"] == failed["failed"]
@@ -124,6 +125,22 @@ def test_two_runs_at_once_end_well_and_buy_once(live: World):
     assert [process.returncode for process in both] == [0, 0], errors
     assert len(live.emulator.charges) == 20
     assert len(live.emulator.batches) == 4
+
+
+def test_ctrl_c_stops_watching_and_the_same_command_goes_on(make_world: Any):
+    world: World = make_world("openai", speed=1.0, batch_seconds=3600.0)
+    words = [sys.executable, "-m", "batchjobs", "run", str(world.write(documents(4))), "--task", TASK]
+    words += ["--store", world.store, "--interval", "0.05"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if "in flight: " in line)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 4
+    assert "the same command goes on from here" in errors
+    world.emulator.advance(3600)
+    assert run(world, world.folder / "items.jsonl").returncode == 0
+    assert len(world.emulator.batches) == 1
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

@@ -51,7 +51,7 @@ class Night:
 def night(tmp_path: Path, provider: str) -> Iterator[Night]:
     items = documents(12)
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    with Emulator(seed=3, speed=20_000.0, batch_seconds=600.0, rates=Rates(transient=0.3)) as emulator:
+    with Emulator(seed=3, speed=1.0, batch_seconds=0.3, rates=Rates(transient=0.3)) as emulator:
         yield Night(tmp_path, emulator, provider)
 
 
