@@ -14,7 +14,7 @@ from batchjobs import submit as submitting
 from batchjobs.desk import Desk, open_desk
 from batchjobs.env import Env, real_env
 from batchjobs.errors import BatchJobsError, UsageError
-from batchjobs.jobs import Job, find_job, job_ids, load_job
+from batchjobs.jobs import Job, find_job, job_ids, load_all, load_job
 from batchjobs.plan import Plan
 from batchjobs.project import catch_up, open_results, publish
 from batchjobs.retry import plan_retry
@@ -169,12 +169,13 @@ def status(session: Session, wanted: str | None) -> int:
         job = load_job(store, find_job(store, wanted))
         session.show(reporting.job_document(job), reporting.job_table(job), reporting.shards_table(job))
         return reporting.exit_code([job])
-    jobs = [load_job(store, job) for job in job_ids(store)]
+    jobs, troubles = load_all(store)
     parts: list[RenderableType] = (
         [reporting.jobs_table(jobs)] if jobs else ["No job yet: `batchjobs submit INPUT` makes one."]
     )
     session.show(_one([reporting.job_document(job) for job in jobs]), *parts)
-    return reporting.exit_code(jobs)
+    session.tell(troubles)
+    return BatchJobsError.exit_code if troubles else reporting.exit_code(jobs)
 
 
 def report(session: Session, wanted: str) -> int:

@@ -10,7 +10,6 @@ import zstandard
 from batchjobs.desk import Desk
 from batchjobs.errors import UsageError
 from batchjobs.jobs import Job, load_job, reread
-from batchjobs.pack import file_sha8
 from batchjobs.plan import Plan
 from batchjobs.retry import plan_retry
 from batchjobs.settle import settle
@@ -18,6 +17,8 @@ from batchjobs.shards import Phase, Shard
 from batchjobs.task_files import load_task
 from batchjobs.tasks import Task
 from providers.contract import Gone, Provider, RawFile, Unavailable
+from storage.content import file_sha8
+from storage.contract import Damaged, Missing
 from storage.layout import raw_key
 
 DOWNLOADS_MAX = 3  # of a file that comes out shorter than the provider's own count, before it is taken as it is
@@ -30,9 +31,9 @@ def collect(desk: Desk, job: Job) -> list[str]:
         try:
             job = _bring_forward(desk, job, shard)
         except Unavailable as error:
-            troubles.append(
-                f"shard {shard.plan.id}: its results cannot be fetched now ({error}); they are asked for again"
-            )
+            troubles.append(f"shard {shard.plan.id}: results not fetched yet: {error} They are asked for again.")
+        except (Damaged, Missing) as error:
+            troubles.append(f"shard {shard.plan.id}: {error}")
     return troubles
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from batchjobs.observed import ObservedProvider, ObservedStore
 from batchjobs.settings import Settings
 from providers.contract import Format, Provider
 from storage import open_store
+from storage.content import intact
 from storage.contract import Conflict, ObjectStore
 from storage.ledger import Ledger
 
@@ -52,6 +53,10 @@ class Desk:
             provider.close()
         self._providers.clear()
 
+    def intact(self, key: str) -> AbstractContextManager[Path]:
+        """An object as a local file, if it still is what its key promises. Raises Missing, Damaged."""
+        return intact(self.store, key)
+
     def format(self, name: str, endpoint: str) -> Format:
         """How this provider writes requests and results; needs no key and no network."""
         return providers.load_format(name, endpoint)
@@ -70,12 +75,7 @@ class Desk:
     @property
     def state_dir(self) -> Path:
         """Where this machine keeps what it can rebuild: the private DuckDB file and the lock."""
-        if self.settings.state_dir:
-            return Path(self.settings.state_dir)
-        if self.settings.store.startswith("s3://"):
-            name = hashlib.sha256(self.settings.store.encode()).hexdigest()[:16]
-            return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "batchjobs" / name
-        return Path(self.settings.store) / "private"
+        return _state_dir(self.settings)
 
     @property
     def database(self) -> Path:
@@ -93,7 +93,6 @@ class Desk:
     @contextmanager
     def spool(self) -> Iterator[Path]:
         """A private temporary folder on the same disk as the state, removed at the end."""
-        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = Path(tempfile.mkdtemp(prefix="spool-", dir=self.state_dir))
         try:
             yield folder
@@ -106,7 +105,6 @@ class Desk:
 
         It is held for one pass, never while sleeping, so that a second command waits seconds and not the night.
         """
-        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.state_dir / "lock").open("a+b") as lock:
             if not _try_lock(lock.fileno()):
                 lock.seek(0)
@@ -136,11 +134,20 @@ def _holder(note: bytes) -> str:
 
 def open_desk(env: Env, settings: Settings, say: Callable[[str], None] = _silent) -> Desk:
     """Open the store the settings name."""
-    store = ObservedStore(open_store(settings.store), env.fault)
-    desk = Desk(env, settings, store, say)
     if not settings.store.startswith("s3://"):
         _make_private(Path(settings.store))
-    return desk
+    state = _state_dir(settings)
+    _make_private(state)
+    return Desk(env, settings, ObservedStore(open_store(settings.store, state), env.fault), say)
+
+
+def _state_dir(settings: Settings) -> Path:
+    if settings.state_dir:
+        return Path(settings.state_dir)
+    if settings.store.startswith("s3://"):
+        name = hashlib.sha256(settings.store.encode()).hexdigest()[:16]
+        return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "batchjobs" / name
+    return Path(settings.store) / "private"
 
 
 def _make_private(folder: Path) -> None:
@@ -148,5 +155,5 @@ def _make_private(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise Unreachable(
-            f"The store directory {folder} cannot be made ({error.strerror}): name another --store."
+            f"The directory {folder} cannot be made ({error.strerror}): name another --store or state_dir."
         ) from None

@@ -106,6 +106,17 @@ def load_job(store: ObjectStore, job: str) -> Job:
     return assemble(plan, read_ledgers(store, job))
 
 
+def load_all(store: ObjectStore) -> tuple[list[Job], list[str]]:
+    """Every job, oldest first, and a sentence for each that cannot be read: one damaged job never stops the others."""
+    jobs, troubles = [], []
+    for job in job_ids(store):
+        try:
+            jobs.append(load_job(store, job))
+        except Damaged as error:
+            troubles.append(f"Job {job} cannot be read: {error}")
+    return jobs, troubles
+
+
 def reread(store: ObjectStore, job: Job, shard: Shard) -> Job:
     """The job with one shard's present state, for the price of one ledger."""
     now = fold(shard.plan, Ledger(store, job.id, shard.plan.id).records())

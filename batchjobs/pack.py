@@ -15,6 +15,7 @@ from batchjobs.plan import ShardPlan
 from batchjobs.prices import RateCard
 from batchjobs.tasks import ItemTooLarge, Task
 from providers.contract import Format, RequestTemplate, Usage
+from storage.content import file_sha8
 from storage.inputs import Line
 from storage.layout import requests_key, shard_key
 from storage.tables import REQUESTS, write_parquet
@@ -244,12 +245,6 @@ class Packer:
             ceiling_cost=draft.ceiling,
             parent=self.parent,
         )
-
-
-def file_sha8(path: Path) -> str:
-    """The beginning of the file's SHA-256, for its key."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
 def shard_limits(provider: Format, requests: int | None, size: int | None, tokens: int | None) -> ShardLimits:

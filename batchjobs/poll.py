@@ -11,6 +11,7 @@ from batchjobs.jobs import Job, load_job, reread
 from batchjobs.send import Hold, Policy, Sender, bounce_until, canary_hold
 from batchjobs.shards import Phase, Shard
 from providers.contract import Gone, Provider, State, Status, Unavailable
+from storage.contract import Damaged, Missing
 
 LINE_ERRORS_KEPT_MAX = 1_000
 ABSENT = "absent"
@@ -114,7 +115,10 @@ def _send_waiting(desk: Desk, job: Job, others: list[Job], provider: Provider, s
     for shard in job.shards:
         if shard.phase not in (Phase.planned, Phase.unknown):
             continue
-        hold = sender.step(shard, policy_for(desk, sender.job, others, shard))
+        try:
+            hold = sender.step(shard, policy_for(desk, sender.job, others, shard))
+        except (Damaged, Missing) as error:
+            hold = Hold(str(error), needs_person=True)
         if hold is None:
             sender.job = reread(desk.store, sender.job, shard)
         else:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from batchjobs.desk import Desk
-from batchjobs.jobs import JOB_LEDGER, Job, job_ids, load_job
+from batchjobs.jobs import JOB_LEDGER, Job, load_all
 from batchjobs.shards import Phase, Shard
 from batchjobs.views import load_view
-from storage.contract import Damaged
+from storage.contract import Damaged, Missing
 from storage.layout import plan_key
 from storage.results import JobRow, Results, ShardRow
 
@@ -27,13 +28,12 @@ def catch_up(desk: Desk, results: Results) -> list[str]:
 
     Also notes in the ledgers how the items fared whose answers were bought by other jobs.
     """
-    troubles, jobs = [], []
-    for job_id in job_ids(desk.store):
+    jobs, troubles = load_all(desk.store)
+    for job in jobs:
         try:
-            jobs.append(load_job(desk.store, job_id))
-            _load(desk, results, jobs[-1])
-        except Damaged as error:
-            troubles.append(f"job {job_id} is not in the results: {error}")
+            troubles += _load(desk, results, job)
+        except (Damaged, Missing) as error:
+            troubles.append(f"Job {job.id} is not wholly in the results: {error}")
     for job in jobs:  # only now is every answer in that a job may have been waiting for
         _note_carried(desk, results, job)
     return troubles
@@ -47,7 +47,7 @@ def publish(desk: Desk, results: Results) -> None:
     desk.env.fault("publish.after")
 
 
-def _load(desk: Desk, results: Results, job: Job) -> None:
+def _load(desk: Desk, results: Results, job: Job) -> list[str]:
     key = plan_key(job.id)
     if results.loaded(key):
         results.add_job(_job_row(job), None, None, key)
@@ -56,22 +56,31 @@ def _load(desk: Desk, results: Results, job: Job) -> None:
         with _local(desk, job.plan.carried_key) as carried, _local(desk, job.plan.rejects_key) as rejects:
             results.add_job(_job_row(job), carried, rejects, key)
         desk.dirty = True
-    rows = [_shard_row(job, shard) for shard in job.shards]
-    for shard, row in zip(job.shards, rows, strict=True):
-        if not results.loaded(shard.plan.requests_key):
-            with desk.store.local(shard.plan.requests_key) as requests:
-                results.add_shard(row, requests, shard.plan.requests_key)
+    rows = {shard.plan.id: _shard_row(job, shard) for shard in job.shards}
+    troubles = []
     for shard in job.shards:
-        outcomes = shard.settlement.get("outcomes_key")
-        if outcomes and not results.loaded(outcomes):
-            _merge(desk, results, job, shard, outcomes)
-    results.set_shards(rows)
+        try:
+            _load_shard(desk, results, job, shard, rows[shard.plan.id])
+        except (Damaged, Missing) as error:
+            troubles.append(f"Job {job.id} shard {shard.plan.id} is not in the results: {error}")
+            rows[shard.plan.id] = replace(rows[shard.plan.id], open=True)  # its items are not lost, only not known
+    results.set_shards(list(rows.values()))
+    return troubles
+
+
+def _load_shard(desk: Desk, results: Results, job: Job, shard: Shard, row: ShardRow) -> None:
+    if not results.loaded(shard.plan.requests_key):
+        with desk.intact(shard.plan.requests_key) as requests:
+            results.add_shard(row, requests, shard.plan.requests_key)
+    outcomes = shard.settlement.get("outcomes_key")
+    if outcomes and not results.loaded(outcomes):
+        _merge(desk, results, job, shard, outcomes)
 
 
 def _merge(desk: Desk, results: Results, job: Job, shard: Shard, key: str) -> None:
     desk.env.fault("merge.before")
     desk.dirty = True
-    with desk.store.local(key) as outcomes, _local(desk, shard.settlement.get("strays_key")) as strays:
+    with desk.intact(key) as outcomes, _local(desk, shard.settlement.get("strays_key")) as strays:
         results.add_outcomes(job.id, shard.plan.id, key, outcomes, strays)
     desk.env.fault("merge.after")
 
@@ -81,7 +90,7 @@ def _local(desk: Desk, key: str | None) -> Iterator[Path | None]:
     if key is None:
         yield None
         return
-    with desk.store.local(key) as path:
+    with desk.intact(key) as path:
         yield path
 
 

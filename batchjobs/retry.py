@@ -61,7 +61,7 @@ def _output_limit(job: Job, attempt: int) -> int:
 
 def _again(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None) -> dict[int, Revision]:
     columns = ["request_key", "outcome", "message"]
-    with desk.store.local(shard.settlement["outcomes_key"]) as path:
+    with desk.intact(shard.settlement["outcomes_key"]) as path:
         table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
     first = job.plan.max_output_tokens
     limit = _output_limit(job, shard.plan.attempt)
@@ -75,9 +75,9 @@ def _again(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None) -> dict[
 def _requests(desk: Desk, shard: Shard, lines: Format, again: dict[int, Revision]) -> Iterator[Request]:
     """The requests of the parent shard that are bought again, in its order, under their own key."""
     columns = ["line", "item_id", "request_key", "summary"]
-    with desk.store.local(shard.plan.requests_key) as path:
+    with desk.intact(shard.plan.requests_key) as path:
         table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
-    with desk.store.local(shard.plan.key) as path:
+    with desk.intact(shard.plan.key) as path:
         for row, line in enumerate(raw_lines(path)):
             revision = again.get(row)
             if revision is None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from batchjobs.collect import collect
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable
-from batchjobs.jobs import Job, job_ids, load_job
+from batchjobs.jobs import Job, load_all, load_job
 from batchjobs.poll import Round, poll
 from batchjobs.project import catch_up, open_results, publish
 from batchjobs.send import Hold
@@ -41,8 +41,8 @@ class Night:
 
 
 def open_jobs(desk: Desk) -> list[Job]:
-    """Every job of the store that is not finished, oldest first."""
-    return [job for job in (load_job(desk.store, job_id) for job_id in job_ids(desk.store)) if not job.finished]
+    """Every job of the store that can be read and is not finished, oldest first."""
+    return [job for job in load_all(desk.store)[0] if not job.finished]
 
 
 def one_pass(desk: Desk, wanted: Sequence[str], send: bool = True) -> Night:

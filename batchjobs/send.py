@@ -260,7 +260,7 @@ class Sender:
     @contextmanager
     def _file(self, plan: ShardPlan) -> Iterator[ShardFile]:
         """The shard's bytes as the provider gets them. Raises Damaged when they are not what was packed."""
-        with self.desk.spool() as spool, self.desk.store.local(plan.key) as packed:
+        with self.desk.spool() as spool, self.desk.intact(plan.key) as packed:
             path = spool / f"{plan.id}.jsonl"
             _unpack(packed, path, plan)
             yield _described(self.job, plan, path, f"{self.desk.store.url}/{plan.key}")

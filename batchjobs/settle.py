@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken
 from batchjobs.jobs import Job
-from batchjobs.pack import file_sha8
 from batchjobs.prices import RateCard
 from batchjobs.shards import Shard
 from providers.contract import Format, Outcome, Reply, Undecodable
+from storage.content import file_sha8
 from storage.contract import Damaged
 from storage.layout import outcomes_key, strays_key
 from storage.tables import OUTCOMES, STRAYS, write_parquet
@@ -79,7 +79,7 @@ def settle_unsent(
 
 
 def _settlement(desk: Desk, shard: Shard) -> Settlement:
-    with desk.store.local(shard.plan.requests_key) as path:
+    with desk.intact(shard.plan.requests_key) as path:
         table = pyarrow.parquet.read_table(path, columns=["custom_id", "request_key"])
     ids: list[str] = table.column("custom_id").to_pylist()
     keys: list[str] = table.column("request_key").to_pylist()
@@ -103,7 +103,7 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def _decode_file(desk: Desk, settlement: Settlement, lines: Format, result: type[BaseModel], key: str) -> None:
-    with desk.store.local(key) as path:
+    with desk.intact(key) as path:
         for number, line in enumerate(raw_lines(path), start=1):
             if not line.strip():
                 continue

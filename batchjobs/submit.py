@@ -13,14 +13,13 @@ import pyarrow.parquet
 import providers
 from batchjobs.desk import Desk
 from batchjobs.errors import OverBudget, UsageError
-from batchjobs.jobs import job_ids, load_job, read_plan
+from batchjobs.jobs import job_ids, load_all, read_plan
 from batchjobs.pack import (
     Packer,
     Pricing,
     Reject,
     Renderer,
     Request,
-    file_sha8,
     key_salt,
     shard_limits,
 )
@@ -32,6 +31,7 @@ from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
 from batchjobs.views import view_of
 from providers.contract import Format, RequestTemplate
+from storage.content import file_sha8
 from storage.inputs import Input, open_input
 from storage.layout import carried_key, plan_key, rejects_key
 from storage.results import Results, Verdict
@@ -138,7 +138,7 @@ def _accepted_before(desk: Desk, order: Order, mark: str) -> Plan | None:
     same = [job for job in job_ids(desk.store) if job.endswith(f"-{order.task.name}-{mark}")]
     if today in same:
         return read_plan(desk.store, today)
-    unfinished = [job for job in (load_job(desk.store, job_id) for job_id in same) if not job.finished]
+    unfinished = [job for job in load_all(desk.store)[0] if job.id in same and not job.finished]
     return unfinished[-1].plan if unfinished else None
 
 
@@ -286,7 +286,7 @@ class _Packing:
 def write_rejects(desk: Desk, plan: Plan) -> Path:
     """The rejects of a job as `<job>.rejects.jsonl` beside the analysts' file: source, line, item id, reason."""
     path = desk.results_path.with_name(f"{plan.job}.rejects.jsonl")
-    with desk.store.local(plan.rejects_key or "") as table, path.open("wb") as out:
+    with desk.intact(plan.rejects_key or "") as table, path.open("wb") as out:
         for batch in pyarrow.parquet.ParquetFile(table).iter_batches():
             out.writelines(msgspec.json.encode(row) + b"\n" for row in batch.to_pylist())
     return path

@@ -1,0 +1,50 @@
+"""Damage to one object is named, and stops nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from batchjobs.jobs import load_all
+from batchjobs.rounds import one_pass
+from storage.layout import ledger_key
+from tests.world import World, documents
+
+MakeWorld = Callable[..., World]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_damaged_job_is_named_and_the_others_go_on(make_world: MakeWorld):
+    world = make_world()
+    broken = world.run(world.write(documents(3, "old"), "old.jsonl"))
+    flip(Path(world.store) / ledger_key(broken.id, "1-00001", 1))
+    job = world.run(world.write(documents(4)))
+    assert (job.succeeded, job.state) == (4, "finished")
+    jobs, troubles = load_all(world.desk().store)
+    assert [one.id for one in jobs] == [job.id]
+    assert broken.id in troubles[0]
+
+
+def test_a_damaged_shard_is_never_bought(make_world: MakeWorld):
+    world = make_world()
+    accepted = world.accept(world.write(documents(8)), shard_requests=4).plan
+    flip(Path(world.store) / accepted.shards[0].key)
+    night = one_pass(world.desk(), [accepted.job])
+    assert "1-00001" in night.rounds[accepted.job].holds
+    assert [batch.requests for batch in world.emulator.batches] == [4]
+    assert len(world.emulator.batches) == 1
+
+
+def test_damaged_outcomes_are_named_and_other_shards_are_merged(make_world: MakeWorld):
+    world = make_world()
+    job = world.run(world.write(documents(8)), shard_requests=4)
+    damaged = Path(world.store) / job.shards[0].settlement["outcomes_key"]
+    flip(damaged)
+    desk = world.desk()
+    desk.database.unlink()
+    troubles = one_pass(desk, [job.id]).troubles
+    assert damaged.name in troubles[0]
+    assert world.sql("SELECT count(*) FROM label") == [(4,)]
