@@ -1,7 +1,7 @@
 """Submitting: from an input to an accepted plan. Everything before the plan is free and can be repeated."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -35,7 +35,7 @@ from storage.content import file_sha8
 from storage.inputs import Input, open_input
 from storage.layout import carried_key, plan_key, rejects_key
 from storage.results import Results, Verdict
-from storage.tables import CARRIED, REJECTS, write_parquet
+from storage.tables import CARRIED, REJECTS, RowWriter
 
 CHUNK_LINES = 5_000
 CHUNK_BYTES = 16_000_000
@@ -164,8 +164,12 @@ class _Packing:
     duplicates: int = 0
     reused: int = 0
     sync_cost: Decimal = Decimal(0)
-    carried: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in CARRIED.names})
-    rejects: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in REJECTS.names})
+    carried: RowWriter = field(init=False)
+    rejects: RowWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.carried = RowWriter(self.spool / "carried.parquet", CARRIED)
+        self.rejects = RowWriter(self.spool / "rejects.parquet", REJECTS)
 
     def run(self, items: Input, dry_run: bool) -> Plan:
         renderer, packer = self._renderer(), self._packer(dry_run)
@@ -190,9 +194,7 @@ class _Packing:
             raise UsageError(
                 f"{source} line {reject.line} is rejected ({reject.reason}: {reject.detail}): nothing was sent."
             )
-        row = (source, reject.line, reject.item_id, reject.reason, reject.detail)
-        for column, value in zip(self.rejects.values(), row, strict=True):
-            column.append(value)
+        self.rejects.add((source, reject.line, reject.item_id, reject.reason, reject.detail))
 
     def _screen(self, source: str, requests: list[Request]) -> Iterator[Request]:
         """Only what must be bought; everything else is noted as rejected or carried."""
@@ -207,9 +209,7 @@ class _Packing:
                 yield request
                 continue
             self.reused += verdict is Verdict.reused
-            row = (request.item_id, request.key, verdict.value, request.summary)
-            for column, value in zip(self.carried.values(), row, strict=True):
-                column.append(value)
+            self.carried.add((request.item_id, request.key, verdict.value, request.summary))
 
     def _renderer(self) -> Renderer:
         order, settings = self.order, self.desk.settings
@@ -254,10 +254,10 @@ class _Packing:
             input_sha256=items.sha256,
             lines=self.lines,
             items=self.items,
-            rejected=len(self.rejects["line"]) - self.duplicates,
+            rejected=self.rejects.rows - self.duplicates,
             duplicates=self.duplicates,
             reused=self.reused,
-            carried=len(self.carried["item_id"]) - self.reused,
+            carried=self.carried.rows - self.reused,
             requests=sum(shard.requests for shard in shards),
             estimated_cost=sum((shard.estimated_cost for shard in shards), Decimal(0)),
             estimated_sync_cost=self.sync_cost,
@@ -266,20 +266,17 @@ class _Packing:
             shards=shards,
             max_cost=settings.max_cost,
             canary=settings.canary,
-            carried_key=None if dry_run else self._keep("carried"),
-            rejects_key=None if dry_run else self._keep("rejects"),
+            carried_key=None if dry_run else self._keep(self.carried, carried_key),
+            rejects_key=None if dry_run else self._keep(self.rejects, rejects_key),
         )
 
-    def _keep(self, what: str) -> str | None:
-        """Write the carried items, or the rejects, beside the plan that will name them."""
-        columns = self.carried if what == "carried" else self.rejects
-        if not columns[next(iter(columns))]:
+    def _keep(self, table: RowWriter, make_key: Callable[[str, str], str]) -> str | None:
+        """Put the carried items, or the rejects, beside the plan that will name them."""
+        table.close()
+        if not table.rows:
             return None
-        schema, make_key = (CARRIED, carried_key) if what == "carried" else (REJECTS, rejects_key)
-        path = self.spool / f"{what}.parquet"
-        write_parquet(path, schema, columns)
-        key = make_key(self.job, file_sha8(path))
-        self.desk.store.create_from(key, path)
+        key = make_key(self.job, file_sha8(table.path))
+        self.desk.store.create_from(key, table.path)
         return key
 
 

@@ -100,6 +100,39 @@ def write_parquet(path: Path, schema: pa.Schema, columns: Mapping[str, Sequence[
             writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
 
 
+class RowWriter:
+    """Rows into one Parquet file as they come, at most a row group of them in memory. Made when the first row comes."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.rows = 0
+        self._schema = schema
+        self._columns: list[list[Any]] = [[] for _ in schema]
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, row: Sequence[Any]) -> None:
+        for column, value in zip(self._columns, row, strict=True):
+            column.append(value)
+        self.rows += 1
+        if len(self._columns[0]) >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left; afterwards the file is whole, or was never made because there was no row."""
+        if self._columns[0]:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self.path, self._schema, compression="zstd")
+        columns = dict(zip(self._schema.names, self._columns, strict=True))
+        for batch in _batches(self._schema, columns, len(self._columns[0])):
+            self._writer.write_batch(batch)
+        self._columns = [[] for _ in self._schema]
+
+
 def _row_count(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> int:
     if set(columns) != set(schema.names):
         raise ValueError(f"columns {sorted(columns)} do not fit the schema {schema.names}")
