@@ -26,8 +26,8 @@ VERSION = "2023-06-01"  # the newer one the SDK sends by itself fails every item
 CHUNK_BYTES = 1_048_576
 READ_TIMEOUT_S = 60.0
 CLOCK_SKEW = timedelta(minutes=10)  # between our clock and the provider's, when looking for a purchase
-CREATE_TAKES_MAX = timedelta(hours=6)  # from the intent to the batch, on the slowest line
 LINES_LOOKED_AT = 20  # of the results of a batch that may be ours
+LOOK_BYTES = 65_536
 
 _HEAD, _TAIL = b'{"requests":[', b"]}"
 _STATES = {"in_progress": State.running, "canceling": State.stopping, "ended": State.ended}
@@ -134,17 +134,17 @@ class Anthropic:
             return msgspec.convert(answer, _Bought).id
 
     def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:  # noqa: ARG002 -- no tag comes back
-        """By time and size; for sure only when results exist, whose ids are ours or not (PROVIDERS §8)."""
-        earliest = since - CLOCK_SKEW
-        latest = since + CREATE_TAKES_MAX
-        batches = {batch.id: batch for batch in self._listed(earliest) if batch.created_at <= latest}
-        found = []
-        for batch in batches.values():
-            if _total(batch) == shard.requests:
-                ours = self._holds(batch, shard.id_prefix)
-                if ours is not False:
-                    found.append(Found(batch.id, batch.created_at.astimezone(UTC), certain=ours is True))
-        return found
+        """By time and size; for sure only when results exist, whose ids are ours or not (PROVIDERS §8).
+
+        No upper bound in time: a batch wrongly left out could be bought again, one wrongly let in shows in the end.
+        """
+        batches = {batch.id: batch for batch in self._listed(since - CLOCK_SKEW) if _total(batch) == shard.requests}
+        looked = [(batch, self._holds(batch, shard.id_prefix)) for batch in batches.values()]
+        return [
+            Found(batch.id, batch.created_at.astimezone(UTC), certain=ours is True)
+            for batch, ours in looked
+            if ours is not False
+        ]
 
     def status(self, ref: str) -> Status:
         batch, pause_s = self.patiently(self._read_batch, ref)
@@ -189,7 +189,7 @@ class Anthropic:
         """Whether the results are our requests'; None while there are none to look at."""
         if status_of(batch).state is not State.ended or batch.archived_at is not None:
             return None
-        results = self._results(batch.id)
+        results = self._results(batch.id, LOOK_BYTES)
         try:
             owners = [_owner(line) for line in islice(split(results), LINES_LOOKED_AT)]
         except (Unavailable, Gone):
@@ -208,7 +208,7 @@ class Anthropic:
                 _check_kept(self._read_batch(ref)[0])
             raise
 
-    def _results(self, ref: str) -> Generator[bytes, None, None]:
+    def _results(self, ref: str, chunk_bytes: int = CHUNK_BYTES) -> Generator[bytes, None, None]:
         """By path rather than by `results_url`, which would carry the key past a gateway to whatever host it names."""
         import anthropic
         import httpx2
@@ -223,7 +223,7 @@ class Anthropic:
             )
             response = cast("httpx2.Response", answer)
             try:
-                yield from response.iter_bytes(CHUNK_BYTES)
+                yield from response.iter_bytes(chunk_bytes)
             finally:
                 response.close()
 
