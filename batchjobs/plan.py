@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from batchjobs.prices import RateCard
+from storage.content import is_sealed, sealed
 from storage.contract import Damaged
 
 FORMAT = 1
@@ -78,13 +79,15 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(Plan)
 
 
-def dump(value: msgspec.Struct) -> bytes:
-    """JSON bytes of a plan or a part of it, the same for the same value."""
-    return _ENCODER.encode(value)
+def dump(plan: Plan) -> bytes:
+    """The JSON bytes of a plan, the same for the same plan, with their own checksum at the end."""
+    return sealed(_ENCODER.encode(plan))
 
 
 def load_plan(key: str, data: bytes) -> Plan:
-    """Raises Damaged when the object is not a plan this release can read."""
+    """Raises Damaged when the object is not what was written, or not a plan this release can read."""
+    if not is_sealed(data):
+        raise Damaged(f"{key} is not what was written: its checksum does not fit; restore the object.")
     try:
         return _DECODER.decode(data)
     except msgspec.DecodeError as error:

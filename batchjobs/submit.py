@@ -30,7 +30,7 @@ from batchjobs.settings import Settings
 from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
 from batchjobs.views import view_of
-from providers.contract import Format, RequestTemplate
+from providers.contract import Format, Prompt, RequestTemplate
 from storage.content import file_sha8
 from storage.inputs import Input, open_input
 from storage.layout import carried_key, plan_key, rejects_key
@@ -83,6 +83,7 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
         schema=task.result.model_json_schema(),
         temperature=task.temperature if settings.temperature is None else settings.temperature,
     )
+    _try(request_format, template, settings.task)
     return Order(
         source=source,
         query=query,
@@ -96,6 +97,14 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
         rates=rates,
         format=request_format,
     )
+
+
+def _try(request_format: Format, template: RequestTemplate, task: str) -> None:
+    """A schema the provider cannot enforce is told before the first item, not once per item."""
+    try:
+        request_format.encode(template, Prompt("", ""))
+    except ValueError as error:
+        raise UsageError(f"Task {task} cannot be asked of this provider: {error}") from None
 
 
 def _format(provider: str, endpoint: str) -> Format:

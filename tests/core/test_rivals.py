@@ -88,6 +88,16 @@ def test_strangers_and_twins_are_kept_apart_and_named(make_world: MakeWorld, pro
     assert kinds == {"stranger": 2, "twin": 1}
 
 
+def test_a_silently_short_download_is_asked_for_again_and_nothing_is_bought_twice(make_world: MakeWorld, provider: str):
+    """Elsewhere the end of the stream is taken for the end of the results."""
+    route = "GET /v1/files/*/content" if provider == "openai" else "GET /v1/messages/batches/*/results"
+    cut = Fault(action="cut", route=route, framing="close", at="line", after=2_000)
+    world = make_world(provider, faults=[cut, Fault(action="expire", fraction=0.5)])
+    job = world.run(world.write(documents(20)), interval=3600.0)
+    assert job.succeeded == 20
+    assert max(world.billed().values()) == 1
+
+
 def test_merging_grows_with_the_rows_not_with_their_square(make_world: MakeWorld):
     """Elsewhere merging 50,000 results takes 93 s and 2,000 take 0.3 s."""
     world = make_world("openai")
