@@ -1,6 +1,5 @@
 """Append-only ledgers: numbered records, each an object created once, so that two writers never both take a step."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,11 +9,9 @@ from typing import Any
 
 import msgspec
 
+from storage.content import is_sealed, sealed
 from storage.contract import Damaged, ObjectStore
 from storage.layout import ledger_key, ledger_prefix, ledgers_prefix
-
-_CHECKSUM = b',"sha256":"%b"}\n'
-_CHECKSUM_BYTES = len(_CHECKSUM % bytes(64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Ledger:
         answer can be asked for again. `data` holds JSON values: ids, counts, money, hashes; never item content.
         """
         number = after + 1
-        raw = _encode(_Stored(number, event, at.astimezone(UTC), by, nonce, dict(data)))
+        raw = sealed(msgspec.json.encode(_Stored(number, event, at.astimezone(UTC), by, nonce, dict(data))))
         key = ledger_key(self._job, self._name, number)
         self._store.create(key, raw)
         return _decode(key, number, raw)
@@ -105,14 +102,8 @@ def _decode_all(job: str, name: str, found: Iterable[tuple[str, bytes]]) -> list
     return records
 
 
-def _encode(stored: _Stored) -> bytes:
-    body = msgspec.json.encode(stored)
-    return body[:-1] + _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
-
-
 def _decode(key: str, number: int, raw: bytes) -> Record:
-    body = raw[:-_CHECKSUM_BYTES] + b"}"
-    if raw[-_CHECKSUM_BYTES:] != _CHECKSUM % hashlib.sha256(body).hexdigest().encode():
+    if not is_sealed(raw):
         raise Damaged(f"{key} is not what was written: its checksum does not fit its {len(raw)} bytes")
     try:
         stored = _decoder.decode(raw)

@@ -1,10 +1,11 @@
 """Objects whose key promises their content."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from storage.content import file_sha8, intact
+from storage.content import file_sha8, intact, is_sealed, sealed
 from storage.contract import Damaged, Missing
 from storage.directory import DirectoryStore
 from storage.layout import carried_key, content_sha8, ledger_key, plan_key, raw_key, requests_key, shard_key
@@ -50,3 +51,11 @@ def test_keys_of_content_promise_a_hash_and_others_do_not() -> None:
     ]  # fmt: skip
     assert {content_sha8(key) for key in promising} == {"deadbeef"}
     assert content_sha8(plan_key("a.deadbeef")) is content_sha8(ledger_key("a", "1", 1)) is None
+
+
+def test_a_sealed_document_is_json_and_every_other_byte_breaks_the_seal() -> None:
+    written = sealed(b'{"n":1}')
+    assert json.loads(written).keys() == {"n", "sha256"}
+    assert is_sealed(written)
+    others = [written[:n] + bytes([written[n] ^ 1]) + written[n + 1 :] for n in range(len(written))]
+    assert not any(map(is_sealed, (*others, *(written[:n] for n in range(len(written))), written + b"x")))
