@@ -147,6 +147,9 @@ def cancel(desk: Desk, job: Job) -> Iterator[str]:
     for shard in load_job(desk.store, job.id).shards:
         if shard.phase is not Phase.sent:
             continue
+        if not shard.certain:
+            yield f"shard {shard.plan.id}: batch {shard.batch_id} may be somebody else's and is left alone until it ends"
+            continue
         try:
             provider.cancel(shard.batch_id)
         except (Unavailable, Gone) as error:
