@@ -148,7 +148,7 @@ def cancel(desk: Desk, job: Job) -> Iterator[str]:
         if shard.phase is not Phase.sent:
             continue
         if not shard.certain:
-            yield f"shard {shard.plan.id}: batch {shard.batch_id} may be somebody else's and is left alone until it ends"
+            yield f"shard {shard.plan.id}: batch {shard.batch_id} may not be ours and is left alone until it ends"
             continue
         try:
             provider.cancel(shard.batch_id)
