@@ -11,12 +11,14 @@ from rich.console import Console, RenderableType
 from batchjobs import collect as collecting
 from batchjobs import report as reporting
 from batchjobs import submit as submitting
+from batchjobs import verify as verifying
 from batchjobs.desk import Desk, open_desk
 from batchjobs.env import Env, real_env
 from batchjobs.errors import BatchJobsError, UsageError
 from batchjobs.jobs import Job, find_job, job_ids, load_all, load_job
 from batchjobs.plan import Plan
 from batchjobs.project import catch_up, open_results, publish
+from batchjobs.proof import proof_document, proof_lines
 from batchjobs.retry import plan_retry
 from batchjobs.rounds import Night, one_pass, open_jobs, run_until_done
 from batchjobs.screen import progress
@@ -282,3 +284,13 @@ def rebuild(session: Session) -> int:
     session.show(document, f"{desk.results_path}: rebuilt from {len(jobs)} jobs.")
     session.tell(troubles)
     return BatchJobsError.exit_code if troubles else 0
+
+
+def verify(session: Session, wanted: str | None) -> int:
+    """Prove the promises for one job or all, or name what does not hold."""
+    name = None if wanted is None else find_job(session.desk.store, wanted)
+    proof = verifying.verify(session.desk, name)
+    session.show(proof_document(proof, name))
+    if not session.as_json:
+        session.tell(proof_lines(proof))
+    return BatchJobsError.exit_code if proof.violations else 0

@@ -240,6 +240,21 @@ def rebuild(**flags: Any) -> int:
 
 
 @cli.command()
+@click.argument("job", required=False)
+@common
+def verify(job: str | None, **flags: Any) -> int:
+    """Prove that nothing is lost or doubled.
+
+    Reads and hashes every object of JOB, or of every job, checks every identity, and compares DuckDB row for row.
+    Asks no provider. Names what does not hold, and exits with 1 then.
+    """
+    from batchjobs import actions
+
+    with _session(flags, "verify") as session:
+        return actions.verify(session, job)
+
+
+@cli.command()
 @click.argument("source", metavar="[INPUT]", required=False)
 @choices
 @watching

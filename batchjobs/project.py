@@ -50,11 +50,11 @@ def publish(desk: Desk, results: Results) -> None:
 def _load(desk: Desk, results: Results, job: Job) -> list[str]:
     key = plan_key(job.id)
     if results.loaded(key):
-        results.add_job(_job_row(job), None, None, key)
+        results.add_job(job_row(job), None, None, key)
     else:
         results.define_task_view(load_view(job.plan.task.view))
         with _local(desk, job.plan.carried_key) as carried, _local(desk, job.plan.rejects_key) as rejects:
-            results.add_job(_job_row(job), carried, rejects, key)
+            results.add_job(job_row(job), carried, rejects, key)
         desk.dirty = True
     rows = {shard.plan.id: _shard_row(job, shard) for shard in job.shards}
     troubles = []
@@ -106,7 +106,8 @@ def _note_carried(desk: Desk, results: Results, job: Job) -> None:
         desk.append(job.id, JOB_LEDGER, job.number, "carried", data)
 
 
-def _job_row(job: Job) -> JobRow:
+def job_row(job: Job) -> JobRow:
+    """What the results say of a job."""
     plan = job.plan
     return JobRow(
         job_id=plan.job,

@@ -88,12 +88,14 @@ def _settlement(desk: Desk, shard: Shard) -> Settlement:
     return Settlement(ids, keys, [None] * len(ids), rows={custom_id: row for row, custom_id in enumerate(ids)})
 
 
-def raw_lines(path: Path) -> Iterator[bytes]:
-    """The lines of one of our raw copies, split on newline bytes only. Raises Damaged."""
+def raw_lines(path: Path, watch: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
+    """The lines of one of our raw copies, split on newline bytes only; `watch` sees every byte. Raises Damaged."""
     rest = b""
     with path.open("rb") as source:
         try:
             for chunk in zstandard.ZstdDecompressor().read_to_iter(source, read_size=1 << 20):
+                if watch is not None:
+                    watch(chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from lines
         except zstandard.ZstdError:

@@ -97,7 +97,12 @@ def fold(plan: ShardPlan, records: Sequence[Record]) -> Shard:
         apply = _EVENTS.get(record.event)
         if apply is None:
             raise Damaged(f"Shard {plan.id}: ledger record {record.number} has the unknown event {record.event!r}.")
-        shard = replace(apply(shard, record), number=record.number, changed_at=record.at)
+        try:
+            shard = replace(apply(shard, record), number=record.number, changed_at=record.at)
+        except (KeyError, TypeError, ValueError, msgspec.MsgspecError):
+            raise Damaged(
+                f"Shard {plan.id}: ledger record {record.number} ({record.event}) lacks what it must say."
+            ) from None
     return shard
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from storage import screening
 from storage.audit import violations
+from storage.comparison import PAIRS, difference
 from storage.contract import Conflict, Damaged, Missing
 from storage.duckfile import DuckFile, meaning
 from storage.reports import general_views
@@ -191,6 +192,32 @@ class Results:
         """Every promised identity that does not hold, one sentence each; empty when nothing is lost or doubled."""
         with self._explained("the audit"):
             return list(violations(self._db))
+
+    def loaded_objects(self, job_id: str) -> set[str]:
+        """The keys of a job's objects whose rows are here."""
+        return {key for (key,) in self._rows("SELECT object_key FROM loaded WHERE job_id = $job_id", job_id=job_id)}
+
+    def job_ids(self) -> set[str]:
+        """Every job that is loaded."""
+        return {job for (job,) in self._rows("SELECT job_id FROM jobs")}
+
+    def holds_job(self, job: JobRow) -> bool:
+        """Whether a job's row is still what was loaded, its state apart."""
+        with self._transaction(f"job {job.job_id}"):
+            self._db.execute("CREATE OR REPLACE TEMP TABLE expected AS FROM jobs LIMIT 0")
+            self._insert("expected", dataclasses.asdict(job))
+            both = "SELECT * EXCLUDE (state) FROM expected INTERSECT SELECT * EXCLUDE (state) FROM jobs"
+            return bool(self._db.execute(both).fetchall())
+
+    def differing(self, kind: str, path: Path, job_id: str, shard_id: str | None = None) -> tuple[int, str]:
+        """How many rows of an object and of the tables it was loaded into are not the same, and the name of one.
+
+        `kind`: requests, items, outcomes, answers or strays of a shard, carried or rejects of a job.
+        """
+        with self._explained(f"the comparison of {path.name}"):
+            self._stage(PAIRS[kind].schema, path)
+            ids = {"job_id": job_id} | ({"shard_id": shard_id} if shard_id else {})
+            return difference(self._db, PAIRS[kind], ids)
 
     def publish(self, target: Path) -> None:
         """Replace the analysts' file by what is merged now, in one step; readers keep the file they opened.
