@@ -1,21 +1,29 @@
 """`verify` proves what holds and names what does not, by key or by id."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from batchjobs.cli import cli
+from batchjobs.jobs import load_job
 from batchjobs.rehearsal import variables
 from batchjobs.verify import verify
 from providers.emulator import Emulator, Fault, Rates
-from storage.layout import ledger_key
+from storage.content import file_sha8, sealed
+from storage.layout import ledger_key, outcomes_key
 from storage.ledger import Ledger
+from storage.tables import OUTCOMES, write_parquet
 from tests.world import World, documents
 
 MakeWorld = Callable[..., World]
@@ -209,3 +217,59 @@ def test_the_command_prints_a_proof_and_names_damage_with_exit_1(copy: World):
     violated = CliRunner().invoke(cli, ["verify", "--store", *words], env=environment, standalone_mode=False)
     assert violated.return_value == 1
     assert path.name in violated.stdout
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """A ledger record that says something else, with the right checksum: what only the identities can tell."""
+    record = json.loads(path.read_bytes())
+    del record["sha256"]
+    change(record["data"])
+    path.write_bytes(sealed(json.dumps(record).encode()))
+
+
+def resettled(world: World, change: Callable[[dict[str, Any]], None]) -> None:
+    """The outcomes of the second shard replaced by others, under their own right key."""
+    job = load_job(world.desk().store, only_job(world))
+    shard = job.shards[1]
+    columns = pq.read_table(Path(world.store) / shard.settlement["outcomes_key"]).to_pydict()
+    change(columns)
+    path = world.folder / "outcomes"
+    write_parquet(path, OUTCOMES, columns)
+    key = outcomes_key(job.id, shard.plan.id, file_sha8(path))
+    world.desk().store.create_from(key, path)
+    events = [record.event for record in Ledger(world.desk().store, job.id, shard.plan.id).records()]
+    settled = Path(world.store) / ledger_key(job.id, shard.plan.id, events.index("settled") + 1)
+    rewritten(settled, lambda data: data.update(outcomes_key=key))
+
+
+def last_row(columns: dict[str, Any], **values: Any) -> None:
+    for name, value in values.items():
+        columns[name][-1] = value
+
+
+OUTCOME_CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "lost": (lambda c: [values.pop() for values in c.values()], "has no outcome"),
+    "stranger": (lambda c: last_row(c, custom_id="someone"), "someone in .* was never asked"),
+    "twin": (lambda c: [values.append(values[-1]) for values in c.values()], "more than one outcome"),
+    "other outcome": (lambda c: last_row(c, outcome="expired"), "the ledger says {"),
+    "no outcome at all": (lambda c: last_row(c, outcome="whatever"), "do not exist"),
+    "cost": (lambda c: last_row(c, cost_usd=Decimal(7)), "the cost of .* comes to 7"),
+    "tokens": (lambda c: last_row(c, input_tokens=10**6), "the input_tokens of"),
+    "source": (lambda c: last_row(c, raw_key=None, raw_line=None), "come from 1[0-9] lines"),
+    "foreign source": (lambda c: last_row(c, raw_key="elsewhere"), "elsewhere is named"),
+}
+
+
+@pytest.mark.parametrize("change", OUTCOME_CHANGES)
+def test_outcomes_that_break_an_identity_are_named(copy: World, change: str):
+    make, sentence = OUTCOME_CHANGES[change]
+    resettled(copy, make)
+    assert any(re.search(sentence, one) for one in verify(copy.desk()).violations)
+
+
+def test_a_request_handed_on_twice_is_named(copy: World):
+    job = load_job(copy.desk().store, only_job(copy))
+    parent = next(shard for shard in job.shards if shard.children)
+    again = {"shards": to_builtins([replace(parent.children[0], id="2-00001x9")]), "requests": 1}
+    copy.desk().append(job.id, parent.plan.id, parent.number, "retried", again)
+    assert any("handed on twice, the second time to shard 2-00001x9" in one for one in verify(copy.desk()).violations)
