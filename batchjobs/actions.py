@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from batchjobs import collect as collecting
+from batchjobs import doctor as doctoring
 from batchjobs import report as reporting
 from batchjobs import submit as submitting
 from batchjobs import verify as verifying
@@ -48,7 +49,9 @@ class Session:
             print(json.dumps(document, default=str))  # noqa: T201 stdout is the interface here
         else:
             for part in parts:
-                self.out.print(part, soft_wrap=isinstance(part, str))
+                self.out.print(
+                    reporting.plain(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str)
+                )
 
     def tell(self, sentences: Sequence[str]) -> None:
         """Troubles and notes, one a line."""
@@ -114,10 +117,12 @@ def _until_done(session: Session, jobs: list[str]) -> int:
     deadline = deadline_at(desk.settings.deadline, desk.env.now())
     with progress(session.out, desk.env.now) as show:
         night = run_until_done(desk, jobs, deadline, show)
+    documents, parts = [], list[RenderableType]()
     for job in night.jobs:
         now = reporting.this_run(before[job.id], job)
-        document = reporting.job_document(job, night.rounds.get(job.id)) | now | {"stopped": night.stopped}
-        session.show(document, *_ending(job, night, now))
+        documents.append(reporting.job_document(job, night.rounds.get(job.id)) | now | {"stopped": night.stopped})
+        parts += _ending(job, night, now)
+    session.show(_one(documents), *parts)
     session.tell(night.troubles)
     return reporting.exit_code(night.jobs, night.over_budget)
 
@@ -245,14 +250,12 @@ def _say_who_can_retry(job_id: str, dead: Sequence[Failure]) -> None:
 
 
 def _plan_retries(desk: Desk, job: Job, keys: set[str]) -> int:
-    """Plan the dead requests of every shard anew; a cancelled job is taken up again by that."""
+    """Plan the dead requests of every shard anew; in a cancelled job these and no others are sent."""
     count = 0
     for shard in job.shards:
         if job.dead(shard):
             count += plan_retry(desk, job, shard, keys)
             job = load_job(desk.store, job.id)
-    if count and job.cancelled:
-        desk.append(job.id, "job", job.number, "resumed", {})
     return count
 
 
@@ -294,3 +297,12 @@ def verify(session: Session, wanted: str | None) -> int:
     if not session.as_json:
         session.tell(proof_lines(proof))
     return BatchJobsError.exit_code if proof.violations else 0
+
+
+def doctor(session: Session) -> int:
+    """Check everything a night rests on."""
+    checks = doctoring.examine(session.desk)
+    session.show(doctoring.document(checks))
+    if not session.as_json:
+        session.tell(doctoring.lines(checks))
+    return doctoring.exit_code(checks)

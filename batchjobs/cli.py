@@ -255,6 +255,25 @@ def verify(job: str | None, **flags: Any) -> int:
 
 
 @cli.command()
+@click.option("--task", metavar="TASK", help="Built-in name, module:object, or a task.toml.")
+@click.option("--provider", help="openai or anthropic.")
+@click.option("--endpoint", help="For openai: chat or responses.")
+@click.option("--model", help="Model name [default: the task's choice].")
+@common
+def doctor(**flags: Any) -> int:
+    """Check everything before money is spent.
+
+    Settings, task, key, provider, clock, disk, DuckDB, and that the store really keeps what it promises: of 16 writers
+    that race for one key, one wins. Buys nothing, leaves nothing behind. Exits with 2 where settings or task are
+    wrong, with 6 where provider or store are.
+    """
+    from batchjobs import actions
+
+    with _session(flags, "doctor") as session:
+        return actions.doctor(session)
+
+
+@cli.command()
 @click.argument("source", metavar="[INPUT]", required=False)
 @choices
 @watching

@@ -2,6 +2,7 @@
 
 load_format("openai", "responses")   the pure half: no SDK, no key, no network
 connect("openai")                    the half that talks, for the account that the environment names
+address("openai")                    where it is talked to
 served_by("openai")                  the host that would answer: part of what an answer depends on
 """
 
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from providers import anthropic, openai
 from providers.contract import Format, Provider
 
-__all__ = ["NAMES", "connect", "load_format", "served_by"]
+__all__ = ["NAMES", "address", "connect", "load_format", "served_by"]
 
 TIMEOUT_S = 600.0  # of one wait on the network; a purchase may take its time
 
@@ -56,9 +57,14 @@ def connect(
     return _module(name).connect(endpoint, sleep, timeout_s, expires_after_s)
 
 
+def address(name: str) -> str:
+    """The effective base URL. Raises ValueError for a name that does not exist."""
+    return _module(name).address()
+
+
 def served_by(name: str) -> str:
     """The host of the effective base URL, without port: "api.openai.com", or an emulator's "127.0.0.1"."""
-    return urlsplit(_module(name).address()).hostname or ""
+    return urlsplit(address(name)).hostname or ""
 
 
 def _module(name: str) -> _Module:

@@ -9,6 +9,7 @@
     jobs/<job>/raw/<shard>/<n>-<kind>.<sha8>.jsonl.zst  the provider's bytes
     jobs/<job>/outcomes/<shard>.<sha8>.parquet          how every request of the shard ended
     jobs/<job>/strays/<shard>.<sha8>.parquet            answers that belong to no request
+    doctor/<probe>/<name>                               what `doctor` writes to see what the store promises
 
 `sha8` is the beginning of the SHA-256 of the object's own bytes, so that two packings of one shard never share a key.
 Characters stay inside what Bedrock accepts in an S3 location (DESIGN §4); sizes stay inside S3's and ext4's limits.
@@ -76,6 +77,16 @@ def outcomes_key(job: str, shard: str, sha8: str) -> str:
 def strays_key(job: str, shard: str, sha8: str) -> str:
     """Answers that belong to no request of the shard."""
     return f"{_content(job, 'strays/', shard, sha8)}.parquet"
+
+
+def doctor_prefix(probe: str = "") -> str:
+    """The test objects of one probing, or of all."""
+    return f"doctor/{_checked(_NAME, 'probe', probe)}/" if probe else "doctor/"
+
+
+def doctor_key(probe: str, name: str) -> str:
+    """A test object, of no job and of no worth."""
+    return f"{doctor_prefix(probe)}{_checked(_NAME, 'name of a test object', name)}"
 
 
 def ledgers_prefix(job: str) -> str:

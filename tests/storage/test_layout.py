@@ -84,6 +84,7 @@ def test_keys_are_where_the_design_says() -> None:
     assert layout.outcomes_key(job, shard, sha8) == f"jobs/{job}/outcomes/1-00003.deadbeef.parquet"
     assert layout.strays_key(job, shard, sha8) == f"jobs/{job}/strays/1-00003.deadbeef.parquet"
     assert layout.ledger_key(job, shard, 1) == f"jobs/{job}/ledger/1-00003/000001.json"
+    assert layout.doctor_key("ab12", "race") == "doctor/ab12/race"
 
 
 def test_keys_of_records_sort_as_their_numbers_do() -> None:
