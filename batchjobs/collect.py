@@ -8,13 +8,13 @@ from pathlib import Path
 import zstandard
 
 from batchjobs.desk import Desk
-from batchjobs.errors import UsageError
+from batchjobs.errors import Unreachable, UsageError
 from batchjobs.jobs import Job, load_job, reread
 from batchjobs.plan import Plan
 from batchjobs.retry import plan_retry
 from batchjobs.settle import settle
 from batchjobs.shards import Phase, Shard
-from batchjobs.task_files import load_task
+from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
 from providers.contract import Gone, Provider, RawFile, Unavailable
 from storage.content import file_sha8
@@ -24,32 +24,37 @@ from storage.layout import raw_key
 DOWNLOADS_MAX = 3  # of a file that comes out shorter than the provider's own count, before it is taken as it is
 
 
-def collect(desk: Desk, job: Job) -> list[str]:
-    """Fetch, settle and plan retries for every shard that is ready; returns sentences of trouble."""
+def collect(desk: Desk, job: Job, tokens: int | None = None) -> list[str]:
+    """Fetch, settle and plan retries for every shard that is ready; returns sentences of trouble.
+
+    `tokens` is the room of the provider's queue, if known. Raises UsageError for a task that is not here, Unreachable.
+    """
     troubles = []
     for shard in job.shards:
         try:
-            job = _bring_forward(desk, job, shard)
+            job = _bring_forward(desk, job, shard, tokens)
         except Unavailable as error:
+            if error.kind == "blocked":
+                raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
             troubles.append(f"shard {shard.plan.id}: results not fetched yet: {error} They are asked for again.")
         except (Damaged, Missing) as error:
             troubles.append(f"shard {shard.plan.id}: {error}")
     return troubles
 
 
-def _bring_forward(desk: Desk, job: Job, shard: Shard) -> Job:
+def _bring_forward(desk: Desk, job: Job, shard: Shard, tokens: int | None) -> Job:
     if shard.phase is Phase.ended and shard.end.get("code") == "gone":
         _note_gone(desk, job, shard, shard.end.get("message", ""))
         job, shard = _reread(desk, job, shard)
     elif shard.phase is Phase.ended:
-        fetch(desk, job, shard, desk.provider(job.plan.provider, job.plan.endpoint))
+        fetch(desk, job, shard, desk.provider_of(job.plan))
         job, shard = _reread(desk, job, shard)
     if shard.phase is Phase.fetched:
         provider_format = desk.format(job.plan.provider, job.plan.endpoint)
         settle(desk, job, shard, provider_format, task_of(job.plan).result)
         job, shard = _reread(desk, job, shard)
     if job.retry_due(shard):
-        plan_retry(desk, job, shard)
+        plan_retry(desk, job, shard, tokens=tokens)
         job, shard = _reread(desk, job, shard)
     return job
 
@@ -62,9 +67,15 @@ def _reread(desk: Desk, job: Job, shard: Shard) -> tuple[Job, Shard]:
 def task_of(plan: Plan) -> Task:
     """The task a job was made with. Raises UsageError when its code is not here any more."""
     try:
-        return load_task(plan.task.spec, Path.cwd())
+        task = load_task(plan.task.spec, Path.cwd())
     except UsageError as error:
         raise UsageError(f"Job {plan.job} needs its task {plan.task.spec} to read the answers: {error}") from None
+    if fingerprint(task) != plan.task.fingerprint:
+        raise UsageError(
+            f"Task {plan.task.spec} was changed after job {plan.job} was accepted, and its answers would be misjudged: "
+            "put the task back as it was, or give the changed one another name."
+        )
+    return task
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,9 @@ def _download_whole(desk: Desk, shard: Shard, provider: Provider, spool: Path) -
         if _whole(copies, done, failed):
             return copies
         desk.say(f"shard {shard.plan.id}: fewer result lines than the provider counts ({done}) arrived, asking again")
+    since = desk.env.now() - (shard.ended_at or desk.env.now())
+    if since.total_seconds() <= provider.format.limits.grace_s:  # what is missing now was paid and may still come
+        raise Unavailable(f"{done} result lines were counted, fewer can be read.")
     return copies
 
 
@@ -143,7 +157,7 @@ def cancel(desk: Desk, job: Job) -> Iterator[str]:
     """Stop a job: nothing more is sent or retried, open batches are asked to stop. Yields sentences about it."""
     if not job.cancelled:
         desk.append(job.id, "job", job.number, "cancelled", {})
-    provider = desk.provider(job.plan.provider, job.plan.endpoint)
+    provider = desk.provider_of(job.plan)
     for shard in load_job(desk.store, job.id).shards:
         if shard.phase is not Phase.sent:
             continue

@@ -16,6 +16,7 @@ import providers
 from batchjobs.env import Env
 from batchjobs.errors import Unreachable
 from batchjobs.observed import ObservedProvider, ObservedStore
+from batchjobs.plan import Plan
 from batchjobs.settings import Settings
 from providers.contract import Format, Provider
 from storage import open_store
@@ -37,10 +38,24 @@ class Desk:
     store: ObjectStore
     say: Callable[[str], None] = _silent
     dirty: bool = True  # the analysts' file may lack something: at first for all we know, then after every write
+    written: int = 0  # ledger records by this command
     _providers: dict[tuple[str, str], Provider] = field(default_factory=dict)
 
+    def provider_of(self, plan: Plan) -> Provider:
+        """The provider a job was made for. Raises Unreachable when the environment now names another address.
+
+        Its answers would be stored as the first one's, and its "unknown batch" taken for a lost one.
+        """
+        here = providers.served_by(plan.provider)
+        if here != plan.served_by:
+            raise Unreachable(
+                f"Job {plan.job} was made for {plan.served_by}, "
+                f"and the environment points {plan.provider} at {here}: set the address back, or use another --store.",
+                passing=False,
+            )
+        return self.provider(plan.provider, plan.endpoint)
+
     def provider(self, name: str, endpoint: str) -> Provider:
-        """The connected provider, one per name and endpoint for the life of the command."""
         if (name, endpoint) not in self._providers:
             self._providers[name, endpoint] = ObservedProvider(
                 providers.connect(name, endpoint, sleep=self.env.sleep), self.env.fault
@@ -70,6 +85,7 @@ class Desk:
             self.say(f"{ledger}: another process wrote {event!r} or something else first")
             return None
         self.dirty = True
+        self.written += 1
         return record.number
 
     @property
@@ -110,6 +126,8 @@ class Desk:
                 lock.seek(0)
                 self.say(f"waiting for {_holder(lock.read())}")
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in self.state_dir.glob("spool-*"):  # of a killed process; it may hold prompts
+                shutil.rmtree(left, ignore_errors=True)
             lock.truncate(0)
             lock.write(json.dumps({"pid": os.getpid(), "doing": what}).encode())
             lock.flush()
@@ -142,8 +160,8 @@ def open_desk(env: Env, settings: Settings, say: Callable[[str], None] = _silent
 
 
 def _state_dir(settings: Settings) -> Path:
-    if settings.state_dir:
-        return Path(settings.state_dir)
+    if settings.state_dir:  # a folder for each store in it: a database knows one store's answers
+        return Path(settings.state_dir) / hashlib.sha256(settings.store.encode()).hexdigest()[:16]
     if settings.store.startswith("s3://"):
         name = hashlib.sha256(settings.store.encode()).hexdigest()[:16]
         return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "batchjobs" / name

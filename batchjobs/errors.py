@@ -49,6 +49,6 @@ def exit_code_of(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, InputError | BadName):
         return UsageError.exit_code
-    if isinstance(error, ProviderError | StoreUnavailable):
+    if isinstance(error, ProviderError | StoreUnavailable | OSError):
         return Unreachable.exit_code
     return BatchJobsError.exit_code

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from decimal import Decimal
 
 from batchjobs.errors import UsageError
 from batchjobs.plan import Plan, ShardPlan, load_plan
 from batchjobs.shards import Phase, Shard, fold
-from storage.contract import Damaged, Missing, ObjectStore
+from storage.contract import BadName, Damaged, Missing, ObjectStore
 from storage.layout import jobs_prefix, plan_key
 from storage.ledger import Ledger, Record, read_ledgers
 
@@ -25,7 +24,6 @@ class Job:
     cancelled: bool = False
     carried_succeeded: int = 0
     carried_failed: int = 0
-    changed_at: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -67,8 +65,9 @@ class Job:
 
     @property
     def committed(self) -> Decimal:
-        """The most that is spent already: booked costs, and the ceiling of everything sent or unknown."""
-        return self.cost + sum((shard.plan.ceiling_cost for shard in self.shards if shard.open), Decimal(0))
+        """The most that is spent already: booked costs, and the ceiling of what is sent, unknown, or gone unbooked."""
+        unbooked = (shard for shard in self.shards if shard.open or shard.gone)
+        return self.cost + sum((shard.plan.ceiling_cost for shard in unbooked), Decimal(0))
 
     @property
     def state(self) -> str:
@@ -88,7 +87,11 @@ def job_ids(store: ObjectStore) -> list[str]:
 
 
 def _accepted(store: ObjectStore, job: str) -> bool:
-    return next(iter(store.keys(plan_key(job))), None) is not None
+    try:
+        key = plan_key(job)
+    except BadName:  # something of somebody else's among our folders
+        return False
+    return next(iter(store.keys(key)), None) is not None
 
 
 def read_plan(store: ObjectStore, job: str) -> Plan:
@@ -120,7 +123,9 @@ def load_all(store: ObjectStore) -> tuple[list[Job], list[str]]:
 def reread(store: ObjectStore, job: Job, shard: Shard) -> Job:
     """The job with one shard's present state, for the price of one ledger."""
     now = fold(shard.plan, Ledger(store, job.id, shard.plan.id).records())
-    return replace(job, shards=tuple(now if s.plan.id == shard.plan.id else s for s in job.shards))
+    known = {s.plan.id for s in job.shards}
+    fresh = tuple(Shard(child) for child in now.children if child.id not in known)
+    return replace(job, shards=tuple(now if s.plan.id == shard.plan.id else s for s in job.shards) + fresh)
 
 
 def assemble(plan: Plan, ledgers: Mapping[str, Sequence[Record]]) -> Job:
@@ -134,6 +139,8 @@ def assemble(plan: Plan, ledgers: Mapping[str, Sequence[Record]]) -> Job:
         seen.add(shard_plan.id)
         shard = fold(shard_plan, ledgers.get(shard_plan.id, ()))
         shards.append(shard)
+        if shard.handed_on > shard.plan.requests - shard.counts.get("succeeded", 0):
+            raise Damaged(f"Job {plan.job}: shard {shard.plan.id} handed on more requests than it had left.")
         queue.extend(shard.children)
     return _with_job_records(Job(plan, tuple(shards)), ledgers.get(JOB_LEDGER, ()))
 
@@ -141,14 +148,11 @@ def assemble(plan: Plan, ledgers: Mapping[str, Sequence[Record]]) -> Job:
 def _with_job_records(job: Job, records: Sequence[Record]) -> Job:
     cancelled, succeeded, failed = False, 0, 0
     for record in records:
-        if record.event in ("cancelled", "resumed"):
-            cancelled = record.event == "cancelled"
+        if record.event == "cancelled":
+            cancelled = True
         elif record.event == "carried":
             succeeded, failed = record.data["succeeded"], record.data["failed"]
-    moments = [s.changed_at for s in job.shards if s.changed_at] + [r.at for r in records]
-    return Job(
-        job.plan, job.shards, len(records), cancelled, succeeded, failed, max(moments, default=job.plan.created_at)
-    )
+    return replace(job, number=len(records), cancelled=cancelled, carried_succeeded=succeeded, carried_failed=failed)
 
 
 def find_job(store: ObjectStore, wanted: str | None) -> str:

@@ -29,6 +29,7 @@ class ShardPlan(msgspec.Struct, frozen=True):
     estimated_cost: Decimal
     ceiling_cost: Decimal
     parent: str | None = None
+    wanted: bool = False  # a person asked for it: it is sent even when the job was cancelled before
 
 
 class TaskRef(msgspec.Struct, frozen=True):

@@ -25,18 +25,23 @@ class Round:
     live: dict[str, Status] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
+    unanswered: int = 0  # batches the provider could not be asked about
 
 
-def poll(desk: Desk, job: Job, others: Iterable[Job] = (), send: bool = True) -> Round:
-    """One pass over a job. `others` are the store's other jobs, for what they hold of the queue. Raises Unreachable."""
+def poll(desk: Desk, job: Job, others: Iterable[Job] = (), send: bool = True, own: bool = True) -> Round:
+    """One pass over a job. Raises Unreachable.
+
+    `others` are the store's other open jobs, for what they hold of the queue. `own` is false for a job that the command
+    did not name: then its plan's cap counts, not the command's, and nothing of it is ever bought again.
+    """
     seen = Round()
-    provider = desk.provider(job.plan.provider, job.plan.endpoint)
+    provider = desk.provider_of(job.plan)
     for shard in job.shards:
         if shard.phase is Phase.sent:
             _ask(desk, job, shard, provider, seen)
     job = load_job(desk.store, job.id)
     if send and any(shard.phase in (Phase.planned, Phase.unknown) for shard in job.shards):
-        _send_waiting(desk, job, list(others), provider, seen)
+        _send_waiting(desk, job, list(others), provider, seen, own)
     return seen
 
 
@@ -47,6 +52,7 @@ def _ask(desk: Desk, job: Job, shard: Shard, provider: Provider, seen: Round) ->
         if error.kind == "blocked":
             raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
         seen.troubles.append(f"shard {shard.plan.id}: {error}")
+        seen.unanswered += 1
         if error.kind == "absent":
             _note_absence(desk, job, shard, provider)
         return
@@ -77,18 +83,20 @@ def _change(desk: Desk, job: Job, shard: Shard, status: Status) -> tuple[str, di
     if status.state is State.rejected and status.no_room:
         return "returned", _returned(desk, job, shard, status)
     if status.state in (State.ended, State.rejected):
-        errors = [{"line": e.line, "code": e.code, "message": e.message[:200]} for e in status.line_errors]
-        return "ended", {
-            "batch_id": shard.batch_id,
-            "word": status.word,
-            "total": status.total,
-            "done": status.done,
-            "failed": status.failed,
-            "rejected": status.state is State.rejected,
-            "code": status.code,
-            "message": status.message[:500],
-            "line_errors": errors[:LINE_ERRORS_KEPT_MAX],
-        }
+        errors = [{"line": e.line, "code": e.code} for e in status.line_errors]
+        return (
+            "ended",
+            {
+                "batch_id": shard.batch_id,
+                "word": status.word,
+                "total": status.total,
+                "done": status.done,
+                "failed": status.failed,
+                "rejected": status.state is State.rejected,
+                "code": status.code,  # the provider's message is not kept: it may quote a request
+                "line_errors": errors[:LINE_ERRORS_KEPT_MAX],
+            },
+        )
     if status.word != shard.word:
         return "seen", {"word": status.word, "done": status.done}
     return None
@@ -103,20 +111,20 @@ def _returned(desk: Desk, job: Job, shard: Shard, status: Status) -> dict[str, o
         "batch_id": shard.batch_id,
         "kind": "later",
         "code": status.code,
-        "message": status.message[:500],
+        "message": f"the provider's queue is full ({status.code})",
         "token_limit": int(limit[1].replace(",", "")) if limit else None,
         "not_before": None if others and limit else until.isoformat(),
     }
 
 
-def _send_waiting(desk: Desk, job: Job, others: list[Job], provider: Provider, seen: Round) -> None:
+def _send_waiting(desk: Desk, job: Job, others: list[Job], provider: Provider, seen: Round, own: bool) -> None:
     known = {s.batch_id for j in (job, *others) for s in j.shards if s.batch_id}
     sender = Sender(desk, job, provider, known)
     for shard in job.shards:
         if shard.phase not in (Phase.planned, Phase.unknown):
             continue
         try:
-            hold = sender.step(shard, policy_for(desk, sender.job, others, shard))
+            hold = sender.step(shard, policy_for(desk, sender.job, others, shard, own))
         except (Damaged, Missing) as error:
             hold = Hold(str(error), needs_person=True)
         if hold is None:
@@ -125,21 +133,20 @@ def _send_waiting(desk: Desk, job: Job, others: list[Job], provider: Provider, s
             seen.holds[shard.plan.id] = hold
 
 
-def policy_for(desk: Desk, job: Job, others: list[Job], shard: Shard) -> Policy:
+def policy_for(desk: Desk, job: Job, others: list[Job], shard: Shard, own: bool = True) -> Policy:
     """What the decision about one shard needs to know, read off the ledgers."""
     settings = desk.settings
-    same_queue = [j for j in (job, *others) if (j.plan.provider, j.plan.model) == (job.plan.provider, job.plan.model)]
-    open_tokens = sum(s.plan.tokens for j in same_queue for s in j.shards if s.open)
-    limit = token_limit(settings.max_enqueued_tokens, same_queue)
-    cap = settings.max_cost if settings.max_cost is not None else job.plan.max_cost
+    queue = same_queue(job, others)
+    open_tokens = sum(s.plan.tokens for j in queue for s in j.shards if s.open)
+    limit = token_limit(settings.max_enqueued_tokens, queue)
+    cap = settings.max_cost if own and settings.max_cost is not None else job.plan.max_cost
     grace = settings.grace if settings.grace is not None else _grace_s(desk, job)
-    first = job.shards[0].plan.id == shard.plan.id
     return Policy(
         now=desk.env.now(),
         grace=timedelta(seconds=grace),
-        rebuy_unknown=settings.rebuy_unknown,
+        rebuy_unknown=own and settings.rebuy_unknown,
         cancelled=job.cancelled,
-        canary="" if first else canary_hold(job),
+        canary=canary_hold(job, shard),
         room_tokens=None if limit is None else limit - open_tokens,
         queue_idle=open_tokens == 0,
         room_cost=None if cap is None else cap - job.committed,
@@ -147,12 +154,18 @@ def policy_for(desk: Desk, job: Job, others: list[Job], shard: Shard) -> Policy:
 
 
 def _grace_s(desk: Desk, job: Job) -> float:
-    return desk.provider(job.plan.provider, job.plan.endpoint).format.limits.grace_s
+    return desk.provider_of(job.plan).format.limits.grace_s
 
 
-def token_limit(setting: int | None, same_queue: list[Job]) -> int | None:
+def same_queue(job: Job, others: Iterable[Job]) -> list[Job]:
+    """The jobs that share the provider's queue with this one, itself included."""
+    mine = (job.plan.provider, job.plan.model)
+    return [job, *(other for other in others if (other.plan.provider, other.plan.model) == mine)]
+
+
+def token_limit(setting: int | None, queue: list[Job]) -> int | None:
     """The queued-token quota: what the person set, and what the provider last said, whichever is smaller."""
-    told = [(s.changed_at, s.token_limit) for j in same_queue for s in j.shards if s.token_limit is not None]
+    told = [(s.changed_at, s.token_limit) for j in queue for s in j.shards if s.token_limit is not None]
     learned = max(told, default=(None, None), key=lambda pair: str(pair[0]))[1]
     limits = [limit for limit in (setting, learned) if limit is not None]
     return min(limits) if limits else None

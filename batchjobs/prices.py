@@ -79,7 +79,7 @@ def quote(provider: str, model: str, at: datetime) -> RateCard:
 def _no_price(provider: str, model: str) -> str:
     return (
         f"No batch price is known for {provider} model {model}, so no cap could hold: "
-        "name another model, or pass --no-price to go without estimate and cap."
+        "name another model, or pass --no-price (without --max-cost) to go without estimate and cap."
     )
 
 

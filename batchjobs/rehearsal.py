@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from batchjobs import actions
@@ -26,6 +27,9 @@ def rehearse(
         rates=Rates(**{name: flags.pop(name) for name in RATES}),
     )
     flags["store"] = flags["store"] or STORE
+    # Made-up answers must never reach the real store's database or the analysts' file, whatever the settings say.
+    flags["results"] = flags["results"] or str(Path(flags["store"]) / "results.duckdb")
+    flags["state_dir"] = str(Path(flags["store"]) / "private")
     flags["interval"] = flags["interval"] or 0.5
     with emulator, pointed_at(emulator.url), open_session(flags) as session:
         if source is None:

@@ -175,7 +175,7 @@ def shards_table(job: Job, seen: Round | None = None) -> Table:
     return table
 
 
-def _shard_row(job: Job, shard: Shard, seen: Round | None) -> list[str]:
+def _shard_row(job: Job, shard: Shard, seen: Round | None) -> list[str | Text]:
     live = seen.live.get(shard.plan.id) if seen else None
     hold = seen.holds.get(shard.plan.id) if seen else None
     answered = shard.counts.get("succeeded") if shard.counts else (live.done if live else shard.done)
@@ -183,12 +183,12 @@ def _shard_row(job: Job, shard: Shard, seen: Round | None) -> list[str]:
     return [
         shard.plan.id,
         shard.phase.value,
-        shard.batch_id,
+        plain(shard.batch_id),
         f"{shard.plan.requests:,}",
         "" if answered is None else f"{answered:,}",
         f"{shard.plan.requests - shard.counts.get('succeeded', 0):,}" if shard.counts else "",
         f"${shard.cost:.4f}" if shard.phase is Phase.settled else "",
-        note,
+        plain(note),
     ]
 
 

@@ -1,5 +1,7 @@
 """Planning attempt n+1: which requests, changed how, in which new shards; two processes plan the same."""
 
+import hashlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +11,7 @@ import pyarrow.parquet
 from batchjobs.desk import Desk
 from batchjobs.jobs import Job
 from batchjobs.pack import Packer, Pricing, Request, shard_limits
-from batchjobs.plan import short_id
-from batchjobs.poll import token_limit
+from batchjobs.plan import ShardPlan, short_id
 from batchjobs.settle import raw_lines
 from batchjobs.shards import RETRIED, Shard
 from providers.contract import Format, Outcome, Revision
@@ -24,33 +25,35 @@ FEEDBACK = (
 )
 
 
-def revision_for(outcome: Outcome, message: str, output_limit: int, first_limit: int) -> Revision:
-    """What the next attempt does differently. Pure."""
+def revision_for(outcome: Outcome, message: str, output_limit: int, first_limit: int) -> Revision | None:
+    """What the next attempt does differently; None where nothing would change and it must end the same. Pure."""
     if outcome is Outcome.truncated:
         larger = min(output_limit * OUTPUT_LIMIT_GROWTH, first_limit * OUTPUT_LIMIT_GROWTH_MAX)
-        return Revision(max_output_tokens=larger)
+        return Revision(max_output_tokens=larger) if larger > output_limit else None
     if outcome is Outcome.invalid:
         return Revision(feedback=FEEDBACK.format(errors=message))
     return Revision()
 
 
-def plan_retry(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None = None) -> int:
+def plan_retry(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None = None, tokens: int | None = None) -> int:
     """Pack what may succeed next time (or the failed ones among the keys `wanted`); a ledger record makes it count.
 
-    Returns the number of requests. Nothing is bought here: the new shards wait like any other.
+    Returns the number of requests. Nothing is bought here: the new shards wait like any other. The record is written
+    even when nothing can be tried again, so that the shard is done with. `tokens` is the provider's queue, if known.
     """
     again = _again(desk, job, shard, wanted)
-    if not again:
+    if not again and wanted is not None:
         return 0
     attempt = shard.plan.attempt + (1 if shard.bought else 0)
     with desk.spool() as spool:
-        packer = _packer(desk, job, shard, attempt, spool)
+        packer = _packer(desk, job, shard, attempt, spool, tokens)
         limit = _output_limit(job, attempt)
         for request in _requests(desk, shard, packer.format, again):
             packer.add(request, limit)
         packer.close()
-    shards: list[dict[str, object]] = msgspec.to_builtins(packer.shards)
-    desk.append(job.id, shard.plan.id, shard.number, "retried", {"shards": shards, "requests": len(again)})
+    shards = [msgspec.structs.replace(plan, wanted=wanted is not None) for plan in packer.shards]
+    data: dict[str, object] = {"shards": msgspec.to_builtins(shards), "requests": len(again)}
+    desk.append(job.id, shard.plan.id, shard.number, "retried", data)
     return len(again)
 
 
@@ -65,11 +68,25 @@ def _again(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None) -> dict[
         table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
     first = job.plan.max_output_tokens
     limit = _output_limit(job, shard.plan.attempt)
-    return {
+    handed_on = _handed_on(desk, shard)
+    plans = {
         row: revision_for(Outcome(outcome), message or "", limit, first)
         for row, (key, outcome, message) in enumerate(zip(*(table[name] for name in columns), strict=True))
         if (key in wanted and outcome != Outcome.succeeded if wanted is not None else outcome in RETRIED)
+        and key not in handed_on
     }
+    if wanted is not None:  # a person's word goes: the same request again where nothing better is known
+        return {row: revision or Revision() for row, revision in plans.items()}
+    return {row: revision for row, revision in plans.items() if revision is not None}
+
+
+def _handed_on(desk: Desk, shard: Shard) -> set[str]:
+    """Requests that a later shard has taken over already: they are never planned from here again."""
+    keys: set[str] = set()
+    for child in shard.children:
+        with desk.intact(child.requests_key) as path:
+            keys.update(pyarrow.parquet.read_table(path, columns=["request_key"]).column("request_key").to_pylist())
+    return keys
 
 
 def _requests(desk: Desk, shard: Shard, lines: Format, again: dict[int, Revision]) -> Iterator[Request]:
@@ -89,10 +106,9 @@ def _requests(desk: Desk, shard: Shard, lines: Format, again: dict[int, Revision
             yield Request(number, item_id, key, body, summary)
 
 
-def _packer(desk: Desk, job: Job, shard: Shard, attempt: int, spool: Path) -> Packer:
+def _packer(desk: Desk, job: Job, shard: Shard, attempt: int, spool: Path, tokens: int | None) -> Packer:
     settings, plan = desk.settings, job.plan
     provider_format = desk.format(plan.provider, plan.endpoint)
-    tokens = token_limit(settings.max_enqueued_tokens, [job])
     return Packer(
         store=desk.store,
         format=provider_format,
@@ -102,17 +118,20 @@ def _packer(desk: Desk, job: Job, shard: Shard, attempt: int, spool: Path) -> Pa
         limits=shard_limits(provider_format, settings.shard_requests, settings.shard_bytes, tokens),
         pricing=Pricing(plan.rates, plan.max_output_tokens),
         spool=spool,
-        names=child_names(shard.plan.id, attempt, {s.plan.id for s in job.shards}),
+        names=child_names(shard.plan, attempt, len(shard.children)),
         parent=shard.plan.id,
     )
 
 
-def child_names(parent: str, attempt: int, taken: set[str]) -> Iterator[str]:
-    """Ids for the shards made from `parent`: `1-00003` → `2-00003`, then `2-00003x1`, `2-00003x2` …"""
-    stem = f"{attempt}-{parent.split('-', 1)[1]}"
-    number = 0
-    while True:
-        name = stem if number == 0 else f"{stem}x{number}"
-        if name not in taken:
-            yield name
-        number += 1
+def child_names(parent: ShardPlan, attempt: int, first: int) -> Iterator[str]:
+    """Ids for the shards made from `parent`, of which there are `first` already: `1-00003` → `2-00003` → `3-00003`.
+
+    Every other one carries a hash of its parent and its place, so that no two processes give one name to two shards.
+    """
+    root = parent.id.split("-", 1)[1].partition("x")[0]
+    for number in itertools.count(first):
+        if number == 0 and attempt == parent.attempt + 1 and "x" not in parent.id:
+            yield f"{attempt}-{root}"
+        else:
+            mark = hashlib.sha256(f"{parent.id}/{number}".encode()).hexdigest()[:8]
+            yield f"{attempt}-{root}x{mark}"

@@ -26,7 +26,7 @@ from batchjobs.jobs import Job
 from batchjobs.plan import ShardPlan
 from batchjobs.settle import settle_unsent
 from batchjobs.shards import Phase, Shard
-from providers.contract import UNREACHED, Found, OutcomeUnknown, Provider, Refused, ShardFile, Tag, Unavailable
+from providers.contract import UNREACHED, Found, Gone, OutcomeUnknown, Provider, Refused, ShardFile, Tag, Unavailable
 from storage.contract import Damaged
 
 BOUNCE_WAIT_S = 60.0  # doubled at every refusal of the same shard
@@ -42,7 +42,7 @@ class Policy:
     grace: timedelta
     rebuy_unknown: bool = False
     cancelled: bool = False
-    canary: str = ""  # why the rest of the job must wait for its canary, if it must
+    canary: "Hold | None" = None  # why the rest of the job must wait for its canary, if it must
     room_tokens: int | None = None  # left in the provider's queue
     queue_idle: bool = True  # nothing of ours is in it
     room_cost: Decimal | None = None  # left under the cap
@@ -65,6 +65,7 @@ class Hold:
     reason: str
     over_budget: bool = False
     needs_person: bool = False
+    on_others: bool = False  # waits for other shards of ours, not for time
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,10 @@ def next_step(shard: Shard, policy: Policy) -> Step:
     """What to do with a shard that is planned or unknown. Pure."""
     if shard.phase is Phase.unknown:
         return Look()
-    if policy.cancelled:
+    if policy.cancelled and not shard.plan.wanted:
         return Drop("cancelled", "cancelled", "cancelled before it was sent")
-    if policy.canary:
-        return Hold(policy.canary)
+    if policy.canary is not None:
+        return policy.canary
     if shard.not_before is not None and policy.now < shard.not_before:
         return Hold(f"{shard.reason}; next try after {shard.not_before:%H:%M:%S} UTC")
     if policy.room_tokens is not None and shard.plan.tokens > policy.room_tokens:
@@ -115,7 +116,7 @@ def next_step(shard: Shard, policy: Policy) -> Step:
 
 def _no_room(shard: Shard, policy: Policy) -> Step:
     if not policy.queue_idle:
-        return Hold("waiting for room in the provider's queue")
+        return Hold("waiting for room in the provider's queue", on_others=True)
     if shard.plan.requests == 1:
         return Drop("failed", "queue_too_small", "this one request is larger than the provider's queue")
     return Drop("errored", "queue_too_small", "the shard is larger than the provider's queue: packed anew, smaller")
@@ -140,17 +141,26 @@ def after_look(shard: Shard, found: Sequence[Found], policy: Policy) -> Adopt | 
     return Hold("unknown purchase, not found at the provider: pass --rebuy-unknown to buy it again", needs_person=True)
 
 
-def canary_hold(job: Job) -> str:
-    """Why shards after the first must wait, or nothing. The canary passes when most of its requests succeeded."""
-    if not job.plan.canary or not job.shards:
-        return ""
-    first = job.shards[0]
-    if first.phase is not Phase.settled:
-        return "waiting for the canary"
-    bad = 1 - first.counts.get("succeeded", 0) / first.plan.requests
-    if bad > CANARY_FAILURES_MAX:
-        return f"the canary failed: {bad:.0%} of its {first.plan.requests} requests have no answer; look at `failures`"
-    return ""
+def canary_hold(job: Job, shard: Shard) -> Hold | None:
+    """Why a shard must wait for the canary, if it must: the first shard and its retries, judged together.
+
+    A person's `retry` of what failed gives the canary another chance; the rest follows when that goes well.
+    """
+    if not job.plan.canary or root_of(shard) == root_of(job.shards[0]):
+        return None
+    family = [one for one in job.shards if root_of(one) == root_of(job.shards[0])]
+    if any(one.phase is not Phase.settled or job.retry_due(one) for one in family):
+        return Hold("waiting for the canary", on_others=True)
+    bad = 1 - sum(one.counts.get("succeeded", 0) for one in family) / job.shards[0].plan.requests
+    if bad <= CANARY_FAILURES_MAX:
+        return None
+    reason = f"the canary failed: {bad:.0%} of its {job.shards[0].plan.requests} have no answer: see `failures`"
+    return Hold(reason, needs_person=True)
+
+
+def root_of(shard: Shard) -> str:
+    """The place in the plan that a shard and all its retries share."""
+    return shard.plan.id.split("-", 1)[1].partition("x")[0]
 
 
 def bounce_until(now: datetime, bounces: int, retry_after_s: float | None) -> datetime:
@@ -202,10 +212,10 @@ class Sender:
             return self.provider.stage(file)
         except Unavailable as error:
             passing = error.kind != "blocked"
-            raise Unreachable(f"{error} Nothing was bought; run the same command again.", passing) from None
+            raise Unreachable(f"{error} This shard was not bought; run the same command again.", passing) from None
         except Refused as error:
             raise Unreachable(
-                f"{error} Nothing was bought; run the same command again.", error.kind == "later"
+                f"{error} This shard was not bought; run the same command again.", error.kind == "later"
             ) from None
 
     def _create(self, shard: Shard, file: ShardFile, staged: str, tag: Tag, number: int) -> None:
@@ -241,6 +251,8 @@ class Sender:
         try:
             found = self.provider.find(file, tag, shard.intent_at or policy.now)
         except Unavailable as error:
+            if error.kind == "blocked":
+                raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
             return Hold(f"unknown purchase, and the provider cannot be asked: {error}")
         ours = [batch for batch in found if batch.ref not in self.known and batch.ref not in shard.disowned]
         decision = after_look(shard, ours, policy)
@@ -250,9 +262,18 @@ class Sender:
             self._append(shard, shard.number, "abandoned", {"send": shard.sends})
             return None
         self.known.add(decision.ref)
+        if policy.cancelled and decision.certain:
+            self._stop(decision.ref)
         sent = {"send": shard.sends, "batch_id": decision.ref, "how": "adopted", "certain": decision.certain}
         self._append(shard, shard.number, "sent", sent)
         return None
+
+    def _stop(self, ref: str) -> None:
+        """A batch found after its job was cancelled."""
+        try:
+            self.provider.cancel(ref)
+        except (Unavailable, Gone) as error:
+            self.desk.say(f"batch {ref} belongs to a cancelled job and could not be stopped: {error}")
 
     def _append(self, shard: Shard, after: int, event: str, data: Mapping[str, object]) -> int | None:
         return self.desk.append(self.job.id, shard.plan.id, after, event, data)

@@ -44,7 +44,9 @@ class Settings(BaseModel):
     max_cost: Decimal | None = Field(None, ge=0, description="Cap in US dollars on the most a job can cost.")
     no_price: bool = Field(False, description="Go without estimate and cap when no price is known.")
     canary: int | None = Field(None, ge=1, description="Buy the first N requests alone, the rest once they went well.")
-    interval: float | None = Field(None, gt=0, description="Seconds between polls; default: adaptive, 5 s to 5 min.")
+    interval: float | None = Field(
+        None, gt=0, le=86_400, description="Seconds between polls; default: adaptive, 5 s to 5 min."
+    )
     deadline: str | None = Field(None, description="When `run` stops waiting: 07:00, or a length such as 9h or 45m.")
     grace: float | None = Field(
         None,
@@ -72,7 +74,7 @@ class Settings(BaseModel):
 
 
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)([hms])")
+_LENGTH = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([hms])")
 
 
 def load_settings(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:

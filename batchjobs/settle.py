@@ -131,6 +131,10 @@ def _judge(reply: Reply, result: type[BaseModel], raw_key: str, raw_line: int) -
         answer = result.model_validate_json(reply.text)
     except ValidationError as error:
         return Decided(reply, Outcome.invalid, "schema", explain(error), None, raw_key, raw_line)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # A validator of the task's own stumbled over this answer; its words may quote it and are not kept.
+        why = f"the task's validator raised {type(error).__name__}"
+        return Decided(reply, Outcome.invalid, type(error).__name__, why, None, raw_key, raw_line)
     return Decided(reply, Outcome.succeeded, "", "", answer.model_dump_json(), raw_key, raw_line)
 
 
@@ -153,7 +157,7 @@ def _fill(settlement: Settlement, shard: Shard) -> None:
         if decided is not None:
             continue
         error = accused.get(row + 1)
-        verdict = (Outcome.failed, error["code"], error["message"]) if error else rest
+        verdict = (Outcome.failed, error["code"], "the provider rejected this line") if error else rest
         settlement.decided[row] = _no_reply(settlement.custom_ids[row], *verdict)
 
 
@@ -162,7 +166,7 @@ def _implied(shard: Shard) -> tuple[Outcome, str, str]:
     if shard.gone:  # what the provider deleted may have been paid: buying it again is a person's decision
         return Outcome.failed, "gone", shard.gone
     if shard.end.get("rejected", False):
-        return Outcome.errored, shard.end.get("code") or "batch_rejected", shard.end.get("message", "")
+        return Outcome.errored, shard.end.get("code") or "batch_rejected", "the provider rejected the batch"
     if shard.end.get("word", "").lower() in ("cancelled", "canceled", "stopped"):
         return Outcome.cancelled, "cancelled", "the batch was cancelled before this request ran"
     return Outcome.missing, "missing", "in none of the result files"

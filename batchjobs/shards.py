@@ -49,7 +49,6 @@ class Shard:
     bounces: int = 0
     word: str = ""
     reason: str = ""
-    blocked: bool = False
     token_limit: int | None = None
     done: int | None = None
     disowned: tuple[str, ...] = ()
@@ -59,6 +58,7 @@ class Shard:
     counts: dict[str, int] = field(default_factory=dict)
     settlement: dict[str, Any] = field(default_factory=dict)
     children: tuple[ShardPlan, ...] = ()
+    retry_planned: bool = False
 
     @property
     def open(self) -> bool:
@@ -84,7 +84,7 @@ class Shard:
 
     def retry_due(self, max_attempts: int) -> bool:
         """Settled with requests that may succeed next time, and no shard planned for them yet."""
-        if self.phase is not Phase.settled or self.children or self.settlement.get("final", False):
+        if self.phase is not Phase.settled or self.retry_planned:
             return False
         another = self.plan.attempt < max_attempts or not self.bought
         return another and any(self.counts.get(outcome) for outcome in RETRIED)
@@ -114,7 +114,6 @@ def _intent(shard: Shard, record: Record) -> Shard:
         staged=record.data.get("staged", ""),
         intent_at=record.at,
         not_before=None,
-        blocked=False,
         reason="",
     )
 
@@ -137,7 +136,6 @@ def _refused(shard: Shard, record: Record) -> Shard:
         shard,
         phase=Phase.planned,
         reason=data["message"],
-        blocked=data["kind"] == "blocked",
         not_before=_moment(data.get("not_before")),
         bounces=shard.bounces + 1,
     )
@@ -177,7 +175,7 @@ def _settled(shard: Shard, record: Record) -> Shard:
 
 def _retried(shard: Shard, record: Record) -> Shard:
     children = msgspec.convert(record.data["shards"], tuple[ShardPlan, ...], strict=False)
-    return replace(shard, children=shard.children + children)
+    return replace(shard, children=shard.children + children, retry_planned=True)
 
 
 _EVENTS = {

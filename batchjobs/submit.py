@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow.parquet
 
 import providers
 from batchjobs.desk import Desk
-from batchjobs.errors import OverBudget, UsageError
+from batchjobs.errors import Broken, OverBudget, UsageError
 from batchjobs.jobs import job_ids, load_all, read_plan
 from batchjobs.pack import (
     Packer,
@@ -32,6 +33,7 @@ from batchjobs.tasks import Task
 from batchjobs.views import view_of
 from providers.contract import Format, Prompt, RequestTemplate
 from storage.content import file_sha8
+from storage.contract import Conflict
 from storage.inputs import Input, open_input
 from storage.layout import carried_key, plan_key, rejects_key
 from storage.results import Results, Verdict
@@ -75,7 +77,7 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
     model = settings.model or task.models.get(provider)
     if model is None:
         raise UsageError(f"Task {task.name} names no default model for {provider}: pass --model.")
-    rates = FREE if settings.no_price else quote(provider, model, desk.env.now())
+    rates = _rates(settings, provider, model, desk.env.now())
     template = RequestTemplate(
         model=model,
         max_output_tokens=settings.max_output_tokens or task.max_output_tokens,
@@ -97,6 +99,16 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
         rates=rates,
         format=request_format,
     )
+
+
+def _rates(settings: Settings, provider: str, model: str, now: datetime) -> RateCard:
+    """The prices, or none where none is known and the person said to go without."""
+    try:
+        return quote(provider, model, now)
+    except UsageError:
+        if not settings.no_price or settings.max_cost is not None:
+            raise
+        return FREE
 
 
 def _try(request_format: Format, template: RequestTemplate, task: str) -> None:
@@ -124,13 +136,24 @@ def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:
         if earlier is not None:
             return Submission(earlier, already=True)
         results = stack.enter_context(open_results(desk))
-        catch_up(desk, results)
+        unread = catch_up(desk, results)
+        if unread:  # what was bought before cannot be told, so the same could be bought again
+            raise Broken(f"Nothing was packed, because the store is damaged. {unread[0]}")
         packing = _Packing(desk, order, job_id(desk.env.now(), order.task.name, mark), spool, results)
         plan = packing.run(items, dry_run)
         if not dry_run:
             _check_budget(plan, desk.settings.max_cost)
-            desk.store.create(plan_key(plan.job), dump(plan))
+            return _commit(desk, plan)
         return Submission(plan)
+
+
+def _commit(desk: Desk, plan: Plan) -> Submission:
+    """Write the plan: from here on the job is accepted. Of two machines that packed it, the first one's plan counts."""
+    try:
+        desk.store.create(plan_key(plan.job), dump(plan))
+    except Conflict:
+        return Submission(read_plan(desk.store, plan.job), already=True)
+    return Submission(plan)
 
 
 def _identity(order: Order, input_sha256: str) -> str:
@@ -234,7 +257,7 @@ class _Packing:
         settings, order = self.desk.settings, self.order
         tokens = settings.max_enqueued_tokens
         return Packer(
-            store=_Nowhere(self.desk.store.url) if dry_run else self.desk.store,
+            store=_Nowhere() if dry_run else self.desk.store,
             format=order.format,
             job=self.job,
             short=short_id(self.job),
@@ -292,6 +315,7 @@ class _Packing:
 def write_rejects(desk: Desk, plan: Plan) -> Path:
     """The rejects of a job as `<job>.rejects.jsonl` beside the analysts' file: source, line, item id, reason."""
     path = desk.results_path.with_name(f"{plan.job}.rejects.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with desk.intact(plan.rejects_key or "") as table, path.open("wb") as out:
         for batch in pyarrow.parquet.ParquetFile(table).iter_batches():
             out.writelines(msgspec.json.encode(row) + b"\n" for row in batch.to_pylist())
@@ -300,9 +324,6 @@ def write_rejects(desk: Desk, plan: Plan) -> Path:
 
 class _Nowhere:
     """The store of a dry run: everything can be written, nothing is kept."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
 
     def create_from(self, key: str, path: Path) -> None:
         """Forget it."""

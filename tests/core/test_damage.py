@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from batchjobs.errors import Broken
 from batchjobs.jobs import load_all
-from batchjobs.rounds import one_pass
+from batchjobs.rounds import one_pass, run_until_done
 from storage.layout import ledger_key
 from tests.world import World, documents
 
@@ -20,12 +23,21 @@ def flip(path: Path) -> None:
 def test_a_damaged_job_is_named_and_the_others_go_on(make_world: MakeWorld):
     world = make_world()
     broken = world.run(world.write(documents(3, "old"), "old.jsonl"))
+    accepted = world.accept(world.write(documents(4))).plan.job
     flip(Path(world.store) / ledger_key(broken.id, "1-00001", 1))
-    job = world.run(world.write(documents(4)))
+    job = run_until_done(world.desk(), [accepted], None, lambda _: None).jobs[0]
     assert (job.succeeded, job.state) == (4, "finished")
     jobs, troubles = load_all(world.desk().store)
     assert [one.id for one in jobs] == [job.id]
     assert broken.id in troubles[0]
+
+
+def test_nothing_new_is_packed_while_what_was_bought_cannot_be_read(make_world: MakeWorld):
+    world = make_world()
+    broken = world.run(world.write(documents(3)))
+    flip(Path(world.store) / ledger_key(broken.id, "1-00001", 1))
+    with pytest.raises(Broken, match="Nothing was packed"):
+        world.accept(world.write(documents(4), "more.jsonl"))
 
 
 def test_a_damaged_shard_is_never_bought(make_world: MakeWorld):
