@@ -275,3 +275,10 @@ def test_a_request_handed_on_twice_is_named(copy: World):
     again = {"shards": to_builtins([replace(parent.children[0], id="2-00001x9")]), "requests": 1}
     copy.desk().append(job.id, parent.plan.id, parent.number, "retried", again)
     assert any(f"shard {parent.plan.id}" in one and "handed on" in one for one in verify(copy.desk()).violations)
+
+
+def test_a_job_on_s3_is_proved(make_world: MakeWorld, s3_url: str):
+    world = make_world(store=s3_url)
+    world.run(world.write(documents(5)), shard_requests=3)
+    proof = verify(world.desk())
+    assert (proof.violations, proof.counts["outcomes"]) == ([], 5)
