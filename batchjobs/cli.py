@@ -12,6 +12,7 @@ import click
 from batchjobs import __version__
 from batchjobs.errors import BatchJobsError, UsageError
 
+SDK_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "boto3", "botocore", "urllib3")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 Command = Callable[..., Any]
 
@@ -312,7 +313,7 @@ def _session(flags: dict[str, Any], name: str) -> Any:
 def _quiet_sdks(verbose: bool) -> None:
     """SDK loggers print prompts at DEBUG (RELIABILITY §1 E6): they never get below WARNING, not even with -v."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
-    for name in ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "boto3", "botocore", "urllib3"):
+    for name in SDK_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -1,5 +1,6 @@
 """Fixtures of the whole suite: a fresh emulator, a fresh store, and the variables that point the SDKs at loopback."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,11 +8,20 @@ from typing import Any
 
 import pytest
 
+from batchjobs.cli import SDK_LOGGERS
 from batchjobs.rehearsal import variables
 from providers.emulator import Emulator
 from tests.storage.stores import s3_server as s3_server
 from tests.storage.stores import s3_url as s3_url
 from tests.world import World
+
+
+@pytest.fixture(autouse=True)
+def loud_loggers() -> Iterator[None]:
+    """A command run inside the test process quiets the SDKs' loggers; the next test gets them as they were."""
+    yield
+    for name in SDK_LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(params=["openai", "anthropic"])
