@@ -127,6 +127,19 @@ def test_two_runs_at_once_end_well_and_buy_once(live: World):
     assert len(live.emulator.batches) == 4
 
 
+def test_a_rehearsal_never_touches_the_analysts_file(tmp_path: Path):
+    analysts = tmp_path / "analysts.duckdb"
+    items = tmp_path / "items.jsonl"
+    items.write_text("".join(json.dumps(item) + "\n" for item in documents(3)))
+    words = [sys.executable, "-m", "batchjobs", "rehearse", str(items), "--task", TASK, "--batch-seconds", "0.2"]
+    settings = {"BATCHJOBS_RESULTS": str(analysts), "BATCHJOBS_STATE_DIR": str(tmp_path / "state")}
+    words += ["--store", str(tmp_path / "rehearsal"), "--interval", "0.05", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | settings)
+    assert json.loads(done.stdout)["succeeded"] == 3
+    assert not analysts.exists()
+    assert (tmp_path / "rehearsal/results.duckdb").exists()
+
+
 def test_ctrl_c_stops_watching_and_the_same_command_goes_on(make_world: Any):
     world: World = make_world("openai", speed=1.0, batch_seconds=3600.0)
     words = [sys.executable, "-m", "batchjobs", "run", str(world.write(documents(4))), "--task", TASK]
