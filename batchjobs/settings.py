@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from batchjobs.errors import UsageError
 
 CONFIG_FILE = "batchjobs.toml"
 PREFIX = "BATCHJOBS_"
-NOT_SETTINGS = {"BATCHJOBS_KILL_AT"}
+NOT_SETTINGS = {"BATCHJOBS_KILL_AT", "BATCHJOBS_RECORD_POINTS"}
 
 
 class Settings(BaseModel):
@@ -122,6 +122,9 @@ def deadline_at(deadline: str | None, now: datetime) -> datetime | None:
         seconds = float(match[1]) * {"h": 3600, "m": 60, "s": 1}[match[2]]
         return now + timedelta(seconds=seconds)
     hour, minute = map(int, deadline.split(":"))
-    local = now.astimezone()
-    moment = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    return moment if moment > local else moment + timedelta(days=1)
+    today = now.astimezone().date()
+    # Each day's own offset: tonight's is wrong tomorrow when the clocks change; an hour that comes twice counts twice.
+    days = (today, today + timedelta(days=1))
+    walls = (datetime.combine(day, time(hour, minute, fold=fold)) for day in days for fold in (0, 1))
+    moments = (datetime.fromtimestamp(wall.timestamp(), UTC) for wall in walls)
+    return next(moment for moment in moments if moment > now)

@@ -1,5 +1,7 @@
 """Settings: defaults < file < environment < flags."""
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,6 +47,32 @@ def test_a_deadline_can_be_a_length():
 def test_a_deadline_can_be_the_next_time_of_day():
     now = datetime(2026, 11, 20, 22).astimezone()
     assert deadline_at("07:00", now) == now + timedelta(hours=9)
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("now", "deadline", "hours"),
+    [
+        ("2026-03-28 21:00", "07:00", 8.0),  # the clocks go forward in this night
+        ("2026-10-24 20:00", "07:00", 10.0),  # and back in this one
+        ("2026-03-29 00:00", "02:30", 1.5),  # a time that the night leaves out: when it would have been
+        ("2026-10-25 00:10", "02:30", 1 / 3),  # a time that comes twice: the first
+        ("2026-10-25 00:40", "02:30", 5 / 6),  # the first is over: the second
+        ("2026-10-25 01:40", "02:30", 23 + 5 / 6),  # both are over
+    ],
+)
+def test_a_time_of_day_is_the_one_on_the_wall_when_the_clocks_change(now: str, deadline: str, hours: float):
+    moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert deadline_at(deadline, moment) == moment + timedelta(hours=hours)
 
 
 def test_a_deadline_that_is_neither_is_refused():
