@@ -118,3 +118,8 @@ class ObservedProvider:
         self.fault("cancel.before")
         self.inner.cancel(ref)
         self.fault("cancel.after")
+
+    def forget(self, ref: str, staged: str) -> None:
+        self.fault("forget.before")
+        self.inner.forget(ref, staged)
+        self.fault("forget.after")

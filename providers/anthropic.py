@@ -160,6 +160,35 @@ class Anthropic:
     def cancel(self, ref: str) -> None:
         self.patiently(self._cancel, ref)
 
+    def forget(self, ref: str, staged: str) -> None:  # noqa: ARG002 -- nothing is staged here
+        if ref:
+            self.patiently(self._delete, ref)
+
+    def _delete(self, ref: str) -> None:
+        """Requests and results go with the batch. One 404 proves little (PROVIDERS §2.9), so a second look decides."""
+        what = f"The deletion of batch {ref}"
+        try:
+            with reading(what):
+                answer = self.client.messages.batches.with_raw_response.delete(ref, timeout=READ_TIMEOUT_S)
+                msgspec.json.decode(answer.http_response.content, type=_Bought)  # a gateway's page deletes nothing
+        except Gone:
+            return
+        except Unavailable as error:
+            if error.kind == "absent" and self._unknown(ref):
+                return
+            if error.kind == "absent" or status_of(self._read_batch(ref)[0]).state is State.ended:
+                raise
+            raise Unavailable(f"Batch {ref} has not ended: it cannot be deleted yet.") from None
+
+    def _unknown(self, ref: str) -> bool:
+        try:
+            self._read_batch(ref)
+        except Unavailable as error:
+            if error.kind != "absent":
+                raise
+            return True
+        return False
+
     def _read_batch(self, ref: str) -> tuple[_Batch, float | None]:
         """The batch and the pause that Anthropic asks for."""
         with reading(f"Batch {ref}"):
@@ -230,7 +259,7 @@ class Anthropic:
     def _cancel(self, ref: str) -> None:
         """What a batch that is over answers is not known (PROVIDERS §2.3): looking tells it from other refusals."""
         try:
-            with reading(f"The cancellation of batch {ref}"):
+            with reading(f"The cancellation of batch {ref}", "made"):
                 answer = self.client.messages.batches.with_raw_response.cancel(ref, timeout=READ_TIMEOUT_S)
                 msgspec.json.decode(answer.http_response.content, type=_Batch)  # a gateway's page is no promise to stop
         except Unavailable as error:

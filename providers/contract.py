@@ -263,7 +263,10 @@ class Format(Protocol):
 
 
 class Provider(Protocol):
-    """The half that talks. Only `create` and `cancel` change anything at the provider that costs or saves money."""
+    """The half that talks. Only `create` and `cancel` change anything at the provider that costs or saves money.
+
+    Only `forget` deletes.
+    """
 
     @property
     def format(self) -> Format: ...
@@ -300,4 +303,11 @@ class Provider(Protocol):
 
     def cancel(self, ref: str) -> None:
         """Ask the provider to stop; a batch that has ended already is no error. Raises Unavailable or Gone."""
+        ...
+
+    def forget(self, ref: str, staged: str) -> None:
+        """Delete what the provider keeps of a batch, and of what was staged for it; either may be "".
+
+        What is gone already is no error. Raises Unavailable, also for a batch that has not ended.
+        """
         ...

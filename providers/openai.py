@@ -47,6 +47,7 @@ class _Batch(Struct):
     id: str
     status: str = ""
     created_at: float = 0.0
+    input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     request_counts: _Counts | None = None
@@ -66,6 +67,10 @@ class _Page(Struct):
 class _File(Struct):
     id: str
     status: str = "processed"
+
+
+class _Deleted(Struct):
+    deleted: bool
 
 
 def address() -> str:
@@ -159,10 +164,49 @@ class OpenAI:
     def cancel(self, ref: str) -> None:
         self.patiently(self._cancel, ref)
 
+    def forget(self, ref: str, staged: str) -> None:
+        """The files; the batch's own record, which holds no request, cannot be deleted (PROVIDERS §1.1)."""
+        for file_id in sorted({staged, *self._files_of(ref)} - {""}):
+            self.patiently(self._delete, file_id)
+
+    def _files_of(self, ref: str) -> set[str]:
+        """Input, output and error file of a batch that is over; none of one that is unknown."""
+        batch = (self._known(ref) or self._known(ref)) if ref else None  # one 404 alone proves little
+        if batch is None:
+            return set()
+        if status_of(batch).state not in (State.ended, State.rejected):
+            raise Unavailable(f"Batch {ref} has not ended: its files cannot be deleted yet.")
+        return {file_id or "" for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id)}
+
+    def _known(self, ref: str) -> _Batch | None:
+        try:
+            return self._batch(ref)[0]
+        except Gone:
+            return None
+        except Unavailable as error:
+            if error.kind != "absent":
+                raise
+            return None
+
+    def _delete(self, file_id: str) -> None:
+        what = f"The deletion of file {file_id}"
+        try:
+            with reading(what):
+                answer = self.client.files.with_raw_response.delete(file_id, timeout=READ_TIMEOUT_S)
+                deleted = msgspec.json.decode(answer.content, type=_Deleted).deleted
+        except Gone:
+            return
+        except Unavailable as error:
+            if error.kind == "absent" and self._deleted(file_id):
+                return
+            raise
+        if not deleted:
+            raise Unavailable(f"{what} was not confirmed: ask again.")
+
     def _upload(self, shard: ShardFile) -> str:
         """OpenAI takes only names that end in .jsonl (PROVIDERS §1.1); ours tells people whose file it is."""
         name = shard.id_prefix.strip("-_") or "shard"
-        with reading(f"The upload of shard {name}"), shard.path.open("rb") as file:
+        with reading(f"The upload of shard {name}", "made"), shard.path.open("rb") as file:
             answer = self.client.files.with_raw_response.create(
                 file=(f"{name}.jsonl", file), purpose="batch", extra_body=self._expiry("expires_after")
             )
@@ -237,7 +281,7 @@ class OpenAI:
     def _cancel(self, ref: str) -> None:
         """A batch that is over refuses with 409 (PROVIDERS §1.3); looking tells that from every other refusal."""
         try:
-            with reading(f"The cancellation of batch {ref}"):
+            with reading(f"The cancellation of batch {ref}", "made"):
                 answer = self.client.batches.with_raw_response.cancel(ref, timeout=READ_TIMEOUT_S)
                 msgspec.json.decode(answer.content, type=_Batch)  # a gateway's page is no promise to stop
         except Unavailable as error:
