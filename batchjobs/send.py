@@ -242,7 +242,7 @@ class Sender:
             raise Unreachable(f"{refusal} Fix it and run the same command again.", passing=False)
         if refusal.code == UNREACHED:
             raise Unreachable(f"{refusal} Run the same command again.")
-        if refusal.kind == "never":
+        if refusal.kind == "never" and not shard.staged:  # an upload of an earlier try may be gone by now
             settle_unsent(self.desk, self.job, shard, "failed", refusal.code or "refused", str(refusal), after=number)
 
     def _look(self, shard: Shard, policy: Policy) -> Hold | None:

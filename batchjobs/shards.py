@@ -135,6 +135,7 @@ def _refused(shard: Shard, record: Record) -> Shard:
     return replace(
         shard,
         phase=Phase.planned,
+        staged=shard.staged if data["kind"] == "later" else "",  # else the upload itself may be what was refused
         reason=data["message"],
         not_before=_moment(data.get("not_before")),
         bounces=shard.bounces + 1,

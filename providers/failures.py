@@ -113,18 +113,19 @@ def purchase_error(error: BaseException, what: str) -> Refused | OutcomeUnknown:
     return _refused(f"{what}: the request is refused ({seen}); nothing was bought.", "never", seen)
 
 
-def read_error(error: BaseException, what: str) -> ProviderError | None:
-    """What a failed read means; None for a mistake of ours."""
+def read_error(error: BaseException, what: str, done: str = "read") -> ProviderError | None:
+    """What a failed call that buys nothing means, `done` saying what kind of call; None for a mistake of ours."""
     if isinstance(error, ProviderError):
         return error
     seen = failure(error)
     if seen is None:
         return None
-    text = f"{what} cannot be read now ({seen})."
+    text = f"{what} cannot be {done} now ({seen})."
     if seen.status == 410:
         return Gone(f"{what} is gone ({seen}).")
     if seen.status == 404:
-        text = f"{what} is unknown to the provider just now ({seen}), which may pass: ask again."
+        if done == "read":
+            text = f"{what} is unknown to the provider just now ({seen}), which may pass: ask again."
         return Unavailable(text, kind="absent", code=seen.code, retry_after_s=seen.retry_after_s)
     if seen.blocked or seen.credentials or (seen.status in range(300, 500) and seen.status not in (408, 409, 429, 499)):
         return Unavailable(f"{what} is refused ({seen}): this needs a person.", kind="blocked", code=seen.code)
@@ -153,15 +154,16 @@ class buying:  # noqa: N801 -- reads as the statement it is: `with buying("Shard
 class reading:  # noqa: N801
     """A block in which a failure means Unavailable or Gone, told without the original's words."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, done: str = "read") -> None:
         self._what = what
+        self._done = done
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if isinstance(error, Exception):
-            told = read_error(error, self._what)
+            told = read_error(error, self._what, self._done)
             if told is not None and told is not error:
                 raise told from None
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from batchjobs.actions import _plan_retries
 from batchjobs.collect import cancel
+from batchjobs.errors import Unreachable
 from batchjobs.project import catch_up, open_results
 from batchjobs.rounds import run_until_done
 from providers.emulator import Fault, Rates
@@ -89,3 +92,44 @@ def test_a_batch_the_provider_forgets_for_good_is_failed_and_not_bought_again(ma
     job = world.run(world.write(documents(4)), interval=1800.0)
     assert (job.finished, job.failed, len(world.emulator.batches)) == (True, 4, 1)
     assert world.sql("SELECT DISTINCT code FROM dead_letters") == [("gone",)]
+
+
+def refuse(world: World, status: int) -> None:
+    world.emulator.add_fault(Fault(route="POST /v1/batches", action="status", status=status))
+
+
+def uploads(world: World) -> int:
+    return sum((request.method, request.path) == ("POST", "/v1/files") for request in world.emulator.requests)
+
+
+def test_another_account_gets_an_upload_of_its_own(make_world: MakeWorld):
+    world = make_world("openai")
+    refuse(world, 403)
+    with pytest.raises(Unreachable, match="refused"):
+        world.send(world.write(documents(4)))
+    assert world.run(world.folder / "items.jsonl").succeeded == 4
+    assert uploads(world) == 2
+
+
+def test_an_upload_waits_with_its_shard_for_room(make_world: MakeWorld):
+    world = make_world("openai")
+    refuse(world, 429)
+    assert world.run(world.write(documents(4))).succeeded == 4
+    assert uploads(world) == 1
+
+
+def test_a_refusal_of_an_old_upload_is_not_believed_of_the_requests(make_world: MakeWorld):
+    world = make_world("openai")
+    refuse(world, 429)
+    job = world.send(world.write(documents(4)))
+    refuse(world, 400)
+    world.emulator.advance(3600)
+    assert world.go_on(job.id).failed == 0
+    assert finish(world, job.id).succeeded == 4
+    assert uploads(world) == 2
+
+
+def test_a_request_that_is_refused_with_a_fresh_upload_is_a_dead_letter(make_world: MakeWorld):
+    world = make_world("openai")
+    refuse(world, 400)
+    assert world.send(world.write(documents(4))).failed == 4

@@ -48,6 +48,12 @@ def test_a_refusal_puts_it_back_to_planned_until_its_time():
     assert (shard.phase, shard.not_before, shard.staged) == (Phase.planned, NOON, "file-1")
 
 
+@pytest.mark.parametrize(("kind", "staged"), [("later", "file-1"), ("blocked", ""), ("never", "")])
+def test_an_upload_is_used_again_only_after_a_refusal_for_now(kind: str, staged: str):
+    refused = ("refused", {"kind": kind, "message": "403", "not_before": None})
+    assert folded(INTENT, refused).staged == staged
+
+
 def test_a_returned_batch_teaches_the_queue_limit_and_frees_the_shard():
     returned = ("returned", {"kind": "later", "message": "full", "not_before": None, "token_limit": 5})
     shard = folded(INTENT, SENT, returned)

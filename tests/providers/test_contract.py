@@ -224,6 +224,14 @@ def test_an_upload_is_tried_again(bench: Bench, how: dict[str, Any]) -> None:
 
 
 @openai_only
+@pytest.mark.parametrize("status", [404, 503])
+def test_an_upload_that_fails_is_told_as_one(bench: Bench, status: int) -> None:
+    bench.fault("status", "POST /v1/files", status=status, times=0)
+    with pytest.raises(Unavailable, match=r"The upload of shard \S+ cannot be made now \(HTTP"):
+        bench.provider.stage(bench.shard())
+
+
+@openai_only
 def test_an_upload_can_be_told_when_to_expire(bench: Bench) -> None:
     """PROVIDERS §1.1: 3,600 to 2,592,000 seconds, for input and results."""
     bench.provider = bench.connect(expires_after_s=7_200)
