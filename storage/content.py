@@ -28,6 +28,11 @@ def file_sha8(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
+def sha8(data: bytes) -> str:
+    """The same of bytes."""
+    return hashlib.sha256(data).hexdigest()[:8]
+
+
 def sealed(document: bytes) -> bytes:
     """A JSON object whose last member is the SHA-256 of all before it; the object must have a member already."""
     return document[:-1] + _SEAL % hashlib.sha256(document).hexdigest().encode()
