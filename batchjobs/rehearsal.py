@@ -63,6 +63,9 @@ def variables(url: str) -> dict[str, str]:
         "OPENAI_API_KEY": KEY,
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": KEY,
+        "AWS_ENDPOINT_URL_BEDROCK": url,
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+        "AWS_ENDPOINT_URL_SERVICE_QUOTAS": url,
     }
 
 

@@ -48,13 +48,13 @@ class Plan:
 
     def phase(self, now: float) -> Phase:
         """Without a cancel."""
-        if now < self.starts:
-            return Phase.validating
-        if self.rejected:
+        if self.rejected and now >= self.starts:
             return Phase.rejected
         stuck = self.stalls < 1 or self.ready > self.expires
         if stuck and now >= self.expires:
             return Phase.expired
+        if now < self.starts:
+            return Phase.validating
         if self.stalls < 1 or now < self.executed:
             return Phase.running
         return Phase.finalizing if now < self.ready else Phase.completed

@@ -104,7 +104,7 @@ def _strangers(lines: Iterator[bytes], fault: Fault) -> Iterator[bytes]:
         yield line
         if index < fault.count:
             stranger = msgspec.json.decode(line)
-            stranger["custom_id"] = f"stranger-{index}"
+            stranger["recordId" if "recordId" in stranger else "custom_id"] = f"stranger-{index}"
             yield msgspec.json.encode(stranger) + b"\n"
 
 
@@ -139,15 +139,21 @@ def distorted(document: Any, faults: Iterable[Fault]) -> Any:
     for fault in faults:
         if isinstance(document, dict) and fault.action in _DISTORTERS:
             distort = _DISTORTERS[fault.action]
-            if isinstance(document.get("data"), list):
-                document = {**document, "data": [distort(one, fault) for one in document["data"]]}
+            listed = _listed(document)
+            if listed:
+                document = {**document, listed: [distort(one, fault) for one in document[listed]]}
             document = distort(document, fault)
     return document
 
 
+def _listed(document: dict[str, Any]) -> str:
+    """The member of a listing that has its objects; "" for other documents."""
+    return next((name for name in ("data", "invocationJobSummaries") if isinstance(document.get(name), list)), "")
+
+
 def _listed_twice(document: dict[str, Any], fault: Fault) -> dict[str, Any]:
-    data = document.get("data")
-    return document if data is None else {**document, "data": data[: fault.count] + data}
+    listed = _listed(document)
+    return {**document, listed: document[listed][: fault.count] + document[listed]} if listed else document
 
 
 def _new_members(document: dict[str, Any], _fault: Fault) -> dict[str, Any]:
@@ -162,6 +168,8 @@ def _new_word(document: dict[str, Any], fault: Fault) -> dict[str, Any]:
 def _off_counts(document: dict[str, Any], fault: Fault) -> dict[str, Any]:
     counts = document.get("request_counts", {})
     wrong = {name: counts[name] + fault.count for name in ("completed", "succeeded") if name in counts}
+    if "successRecordCount" in document:
+        return {**document, "successRecordCount": document["successRecordCount"] + fault.count}
     return {**document, "request_counts": {**counts, **wrong}} if counts else document
 
 

@@ -12,6 +12,8 @@ from typing import Self
 from providers.emulator import control
 from providers.emulator.anthropic import Anthropic
 from providers.emulator.batches import Batch
+from providers.emulator.bedrock import Bedrock
+from providers.emulator.bedrock_quotas import Quotas
 from providers.emulator.faults import Fault, FaultBook
 from providers.emulator.openai import OpenAI
 from providers.emulator.server import RequestRecord, Server, Service, Site
@@ -24,7 +26,7 @@ class BatchRecord:
 
     provider: str
     id: str
-    label: Mapping[str, str]  # OpenAI's metadata; empty at Anthropic, which keeps none
+    label: Mapping[str, str]  # OpenAI's metadata; Bedrock's tags, name and token; empty at Anthropic, which keeps none
     created_at: datetime
     status: str  # in the provider's own words
     requests: int
@@ -33,7 +35,7 @@ class BatchRecord:
 
 @dataclass(kw_only=True, eq=False)
 class Emulator(Settings):
-    """OpenAI and Anthropic on 127.0.0.1, from `serve` to `stop`, or inside `with`.
+    """OpenAI, Anthropic and Bedrock on 127.0.0.1, from `serve` to `stop`, or inside `with`.
 
     The virtual clock is the providers' clock: all their timestamps follow it. A client that lives by the real clock is
     best served with speed=1 and a small `batch_seconds`, one with a clock of its own with speed=0 and `advance`.
@@ -63,7 +65,7 @@ class Emulator(Settings):
         worker = ThreadPoolExecutor(1, thread_name_prefix="emulator-worker")
         clock = Clock(self.start, self.speed)
         self._world = World(clock, Dice(self.seed, self.rates), self, folder, worker)
-        self._providers: list[Service] = [OpenAI(self._world), Anthropic(self._world)]
+        self._providers: list[Service] = [one(self._world) for one in (OpenAI, Anthropic, Bedrock, Quotas)]
         services = [(one, one.routes()) for one in self._providers]
         self._site = Site(self._world, self._book, services, control.routes(self))
         self._server = Server(self.port, self._site)
@@ -85,7 +87,7 @@ class Emulator(Settings):
 
     @property
     def url(self) -> str:
-        """Anthropic's base URL; OpenAI's is this plus /v1."""
+        """Anthropic's and Bedrock's base URL; OpenAI's is this plus /v1."""
         if self._server is None:
             raise RuntimeError("the emulator is not serving")
         return f"http://127.0.0.1:{self._server.server_port}"

@@ -40,22 +40,25 @@ BATCH = frozenset(
         "long_finalizing",  # all items are done, the result files come `seconds` later
         "late_output",  # completed, but the ids of the result files come `seconds` later (OpenAI)
         "slow",  # takes `seconds` longer
+        "early_output",  # results so far are written while it is in progress, at each look (Bedrock)
         "list_lag",  # stays out of listings for `seconds`
         "cancelled_absent",  # items not executed before a cancel are in no file at all
         "empty_error_file_id",  # `error_file_id` is "" rather than null when nothing failed
     }
 )
-_CREATES = re.compile(r"POST /v1/(messages/)?batches")
-_STATUSES = re.compile(r"GET /v1/(messages/)?batches(/[^/]+)?")
+_CREATES = re.compile(r"POST /(v1/(messages/)?batches|model-invocation-job)")
+_STATUSES = re.compile(r"GET /(v1/(messages/)?batches|model-invocation-jobs?)(/[^/]+)?")
 _DOWNLOADS = re.compile(r"GET /v1/(files/[^/]+/content|messages/batches/[^/]+/results)")
-_OBJECTS = re.compile(r"\w+ /v1/(files|batches|messages/batches)/.+")
+_RESULTS = re.compile(rf"{_DOWNLOADS.pattern}|POST /model-invocation-job")
+_OBJECTS = re.compile(r"\w+ /(v1/(files|batches|messages/batches)|model-invocation-job)/.+")
 _ANY = re.compile(r".*")
 # The calls at which an action makes sense; others neither match nor count.
 _SENSE = {
     **dict.fromkeys(BATCH, _CREATES),
     **dict.fromkeys(("stale", "unknown_status", "wrong_counts"), _STATUSES),
-    **dict.fromkeys(("missing_lines", "duplicate_lines", "stranger_lines", "zero_status"), _DOWNLOADS),
-    "duplicate_listed": re.compile(r"GET /v1/(messages/)?batches"),
+    **dict.fromkeys(("missing_lines", "duplicate_lines", "stranger_lines"), _RESULTS),
+    "zero_status": _DOWNLOADS,
+    "duplicate_listed": re.compile(r"GET /(v1/(messages/)?batches|model-invocation-jobs)"),
     "not_found": _OBJECTS,
 }
 
@@ -66,8 +69,8 @@ class Fault:
 
     It hits `times` matching calls in a row (0: for ever), beginning with the `nth` (from 1), counted since it was
     added. Only calls at which the action makes sense match: creates for faults of a batch, looks at a batch for its
-    status and counts, downloads for lines. `retry_after` is "7" (seconds), "ms:1500", or "date:60" (an HTTP date so
-    many seconds ahead).
+    status and counts, downloads for lines (at Bedrock, which writes them to S3, creates). `retry_after` is "7"
+    (seconds), "ms:1500", or "date:60" (an HTTP date so many seconds ahead).
     """
 
     action: str

@@ -22,7 +22,7 @@ from providers.emulator.wire import Call, Problem, Reply, Route
 from providers.emulator.world import Patience, World
 
 _LOGGED = 100_000  # requests kept in the log
-_SECRET = {"authorization", "x-api-key"}
+_SECRET = {"authorization", "x-api-key", "x-amz-security-token"}
 
 
 class Service(Protocol):
@@ -69,18 +69,27 @@ class Site:
     log: deque[RequestRecord] = field(default_factory=lambda: deque(maxlen=_LOGGED))
 
     def find(self, call: Call) -> tuple[Service, Route | None, tuple[str, ...]]:
-        """Who serves the call. Paths that two providers share go by the version header."""
+        """Who serves the call. Paths that two providers share go by the headers."""
         matches = [
             (service, route, args)
             for service, routes in self.services
             for route in routes
             if (args := route.match(call.method, call.path)) is not None
         ]
-        anthropic = "anthropic-version" in call.headers or call.path.startswith("/v1/messages")
-        wanted = "anthropic" if anthropic else "openai"
+        wanted = _meant(call)
         for service, route, args in sorted(matches, key=lambda match: match[0].name != wanted):
             return service, route, args
         return next(service for service, _ in self.services if service.name == wanted), None, ()
+
+
+def _meant(call: Call) -> str:
+    """The provider that a call is for, whatever its path."""
+    if "x-amz-target" in call.headers:
+        return "quotas"
+    if call.path.startswith("/model") or call.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256"):
+        return "bedrock"
+    anthropic = "anthropic-version" in call.headers or call.path.startswith("/v1/messages")
+    return "anthropic" if anthropic else "openai"
 
 
 class Server(ThreadingHTTPServer):
@@ -165,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         if orders.has("drop_before"):
             self._drop()
             return
-        reply = self._answer(replace(call, faults=orders.batch, behind_s=orders.behind_s), orders)
+        reply = self._answer(replace(call, faults=orders.batch + orders.reply, behind_s=orders.behind_s), orders)
         call.body.drain()
         record.size = call.body.raw_size
         self._reply(reply, orders, record)

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from providers.emulator.bedrock_settings import BedrockSettings
+
 
 class Clock:
     """Virtual time: it moves by `advance`, and by `speed` virtual seconds per real second."""
@@ -142,6 +144,8 @@ class Settings:
     file_bytes: int = 200_000_000  # OpenAI (PROVIDERS §1.2)
     queued_request_limit: int | None = None  # Anthropic: requests of unfinished batches
     body_bytes: int = 256_000_000  # Anthropic (PROVIDERS §2.2)
+    bedrock: BedrockSettings = field(default_factory=BedrockSettings)
+    s3_endpoint: str | None = None  # Bedrock: the S3 server of its buckets; by default AWS_ENDPOINT_URL_S3
 
 
 class Patience:

@@ -145,5 +145,8 @@ def test_variables_point_every_sdk_at_the_emulator():
             "OPENAI_BASE_URL",
             "OPENAI_API_KEY",
             "ANTHROPIC_BASE_URL",
+            "AWS_ENDPOINT_URL_BEDROCK",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+            "AWS_ENDPOINT_URL_SERVICE_QUOTAS",
             "ANTHROPIC_API_KEY",
         }

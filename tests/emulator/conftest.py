@@ -1,6 +1,6 @@
 """Fixtures of the emulator's tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import anthropic
@@ -9,7 +9,9 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from providers.emulator import Emulator
+from providers.emulator import BedrockSettings, Emulator, Fault
+from tests.emulator.aws import Account, client_of
+from tests.storage.stores import CREDENTIALS
 
 
 @pytest.fixture
@@ -70,3 +72,25 @@ def oa(emulator: Emulator, openai_for: Callable[..., OpenAI]) -> OpenAI:
 @pytest.fixture
 def an(emulator: Emulator, anthropic_for: Callable[..., Anthropic]) -> Anthropic:
     return anthropic_for(emulator)
+
+
+@pytest.fixture
+def account_of(
+    emulate: Callable[..., Emulator], clients: list[Any], s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Account]:
+    """Bedrock accounts as a test describes them; jobs of one record and more unless it says otherwise."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+    def make(faults: Sequence[Fault] = (), settings: dict[str, Any] | None = None, **bedrock: Any) -> Account:
+        rules = BedrockSettings(**{"min_records": 1, **bedrock})
+        emulator = emulate(s3_endpoint=s3_server, bedrock=rules, faults=faults, **(settings or {}))
+        clients.extend(client_of(service, emulator.url) for service in ("bedrock", "bedrock-runtime"))
+        return Account(emulator, s3_server, *clients[-2:])
+
+    return make
+
+
+@pytest.fixture
+def account(account_of: Callable[..., Account]) -> Account:
+    return account_of()
