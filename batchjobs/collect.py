@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import zstandard
 
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable, UsageError
+from batchjobs.grace import still_due
 from batchjobs.jobs import Job, load_job, reread
 from batchjobs.plan import Plan
 from batchjobs.retry import plan_retry
@@ -93,13 +95,12 @@ def fetch(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
     """Copy every result file into the store, then say so in the ledger. Raises Unavailable."""
     with desk.spool() as spool:
         try:
-            copies = _download_whole(desk, shard, provider, spool)
+            copies = _download_whole(desk, job, shard, provider, spool)
         except Gone as error:
             _note_gone(desk, job, shard, str(error))
             return
         except Unavailable as error:
-            since = desk.env.now() - (shard.ended_at or desk.env.now())
-            if error.kind != "absent" or since.total_seconds() <= provider.format.limits.grace_s:
+            if error.kind != "absent" or still_due(desk, job, shard, _grace(provider)):
                 raise
             _note_gone(desk, job, shard, str(error))
             return
@@ -107,12 +108,16 @@ def fetch(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
     desk.append(job.id, shard.plan.id, shard.number, "fetched", {"files": files})
 
 
+def _grace(provider: Provider) -> timedelta:
+    return timedelta(seconds=provider.format.limits.grace_s)
+
+
 def _note_gone(desk: Desk, job: Job, shard: Shard, why: str) -> None:
     """The provider keeps the results no more: what was paid is lost, and is not bought again without a person."""
     desk.append(job.id, shard.plan.id, shard.number, "fetched", {"files": [], "gone": why[:500]})
 
 
-def _download_whole(desk: Desk, shard: Shard, provider: Provider, spool: Path) -> list[_Copy]:
+def _download_whole(desk: Desk, job: Job, shard: Shard, provider: Provider, spool: Path) -> list[_Copy]:
     """A download can end early without an error (PROVIDERS §0.3), so lines are counted against the provider's word."""
     done, failed = shard.end.get("done") or 0, shard.end.get("failed") or 0
     copies: list[_Copy] = []
@@ -123,8 +128,7 @@ def _download_whole(desk: Desk, shard: Shard, provider: Provider, spool: Path) -
         if _whole(copies, done, failed):
             return copies
         desk.say(f"shard {shard.plan.id}: fewer result lines than the provider counts ({done}) arrived, asking again")
-    since = desk.env.now() - (shard.ended_at or desk.env.now())
-    if since.total_seconds() <= provider.format.limits.grace_s:  # what is missing now was paid and may still come
+    if still_due(desk, job, shard, _grace(provider)):  # what is missing now was paid and may still come
         raise Unavailable(f"{done} result lines were counted, fewer can be read.")
     return copies
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable
+from batchjobs.grace import still_due
 from batchjobs.jobs import Job, load_job, reread
 from batchjobs.send import Hold, Policy, Sender, bounce_until, canary_hold
 from batchjobs.shards import Phase, Shard
@@ -14,7 +15,6 @@ from providers.contract import Gone, Provider, State, Status, Unavailable
 from storage.contract import Damaged, Missing
 
 LINE_ERRORS_KEPT_MAX = 1_000
-ABSENT = "absent"
 _LIMIT = re.compile(r"[Ll]imit: ([\d,]+)")
 
 
@@ -68,14 +68,12 @@ def _ask(desk: Desk, job: Job, shard: Shard, provider: Provider, seen: Round) ->
 
 def _note_absence(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
     """A 404 proves nothing (PROVIDERS §2.9) until the provider has said nothing else for the whole grace period."""
-    if shard.word != ABSENT:
-        desk.append(job.id, shard.plan.id, shard.number, "seen", {"word": ABSENT})
+    if still_due(desk, job, shard, timedelta(seconds=provider.format.limits.grace_s)):
         return
-    since = shard.changed_at or desk.env.now()
-    if desk.env.now() - since > timedelta(seconds=provider.format.limits.grace_s):
-        message = f"the provider has not known batch {shard.batch_id} since {since:%Y-%m-%d %H:%M} UTC"
-        data = {"batch_id": shard.batch_id, "word": "gone", "code": "gone", "message": message}
-        desk.append(job.id, shard.plan.id, shard.number, "ended", data)
+    since = shard.misses[0]
+    message = f"the provider has not known batch {shard.batch_id} since {since:%Y-%m-%d %H:%M} UTC"
+    data = {"batch_id": shard.batch_id, "word": "gone", "code": "gone", "message": message}
+    desk.append(job.id, shard.plan.id, shard.number, "ended", data)
 
 
 def _change(desk: Desk, job: Job, shard: Shard, status: Status) -> tuple[str, dict[str, object]] | None:
@@ -97,7 +95,7 @@ def _change(desk: Desk, job: Job, shard: Shard, status: Status) -> tuple[str, di
                 "line_errors": errors[:LINE_ERRORS_KEPT_MAX],
             },
         )
-    if status.word != shard.word:
+    if status.word != shard.word or shard.misses:  # what was absent is back
         return "seen", {"word": status.word, "done": status.done}
     return None
 

@@ -22,6 +22,7 @@ import zstandard
 
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable
+from batchjobs.grace import remaining, still_due
 from batchjobs.jobs import Job
 from batchjobs.plan import ShardPlan
 from batchjobs.settle import settle_unsent
@@ -30,7 +31,8 @@ from providers.contract import UNREACHED, Found, Gone, OutcomeUnknown, Provider,
 from storage.contract import Damaged
 
 BOUNCE_WAIT_S = 60.0  # doubled at every refusal of the same shard
-BOUNCE_WAIT_MAX_S = 3600.0
+BOUNCE_WAIT_MAX = timedelta(hours=1)  # a moment further ahead was written by a clock that was ahead itself
+CLOCK_AHEAD_MAX = timedelta(hours=26)  # when an intent was written: looked through before a purchase is given up
 CANARY_FAILURES_MAX = 0.2  # of the canary's requests, before the rest is held
 
 
@@ -101,7 +103,7 @@ def next_step(shard: Shard, policy: Policy) -> Step:
         return Drop("cancelled", "cancelled", "cancelled before it was sent")
     if policy.canary is not None:
         return policy.canary
-    if shard.not_before is not None and policy.now < shard.not_before:
+    if shard.not_before is not None and policy.now < shard.not_before <= policy.now + BOUNCE_WAIT_MAX:
         return Hold(f"{shard.reason}; next try after {shard.not_before:%H:%M:%S} UTC")
     if policy.room_tokens is not None and shard.plan.tokens > policy.room_tokens:
         return _no_room(shard, policy)
@@ -133,9 +135,8 @@ def after_look(shard: Shard, found: Sequence[Found], policy: Policy) -> Adopt | 
             f"{len(sure)} batches may be this shard ({names}): look at them and cancel the wrong one",
             needs_person=True,
         )
-    since = shard.intent_at or policy.now
-    if policy.now < since + policy.grace:
-        return Hold(f"unknown purchase: asking the provider until {since + policy.grace:%H:%M} UTC")
+    if left := remaining(shard.misses, policy.now, policy.grace):
+        return Hold(f"unknown purchase: asking the provider until {policy.now + left:%H:%M} UTC")
     if policy.rebuy_unknown:
         return Abandon()
     return Hold("unknown purchase, not found at the provider: pass --rebuy-unknown to buy it again", needs_person=True)
@@ -165,8 +166,8 @@ def root_of(shard: Shard) -> str:
 
 def bounce_until(now: datetime, bounces: int, retry_after_s: float | None) -> datetime:
     """When a refused shard may be tried again: the provider's own word, or twice as long every time."""
-    wait = retry_after_s if retry_after_s is not None else BOUNCE_WAIT_S * 2**bounces
-    return now + timedelta(seconds=min(wait, BOUNCE_WAIT_MAX_S))
+    wait = retry_after_s if retry_after_s is not None else BOUNCE_WAIT_S * 2 ** min(bounces, 9)
+    return now + timedelta(seconds=min(wait, BOUNCE_WAIT_MAX.total_seconds()))
 
 
 @dataclass(slots=True)
@@ -248,8 +249,11 @@ class Sender:
     def _look(self, shard: Shard, policy: Policy) -> Hold | None:
         tag = Tag(self.job.id, shard.plan.id, shard.sends)
         file = _described(self.job, shard.plan, Path())
+        since = shard.intent_at or policy.now
+        if not remaining(shard.misses, policy.now, policy.grace):
+            since -= CLOCK_AHEAD_MAX
         try:
-            found = self.provider.find(file, tag, shard.intent_at or policy.now)
+            found = self.provider.find(file, tag, since)
         except Unavailable as error:
             if error.kind == "blocked":
                 raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
@@ -257,6 +261,8 @@ class Sender:
         ours = [batch for batch in found if batch.ref not in self.known and batch.ref not in shard.disowned]
         decision = after_look(shard, ours, policy)
         if isinstance(decision, Hold):
+            if not ours:
+                still_due(self.desk, self.job, shard, policy.grace)
             return decision
         if isinstance(decision, Abandon):
             self._append(shard, shard.number, "abandoned", {"send": shard.sends})

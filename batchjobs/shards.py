@@ -52,6 +52,7 @@ class Shard:
     token_limit: int | None = None
     done: int | None = None
     disowned: tuple[str, ...] = ()
+    misses: tuple[datetime, ...] = ()  # when the provider did not have what it must have: batch, status, results
     end: dict[str, Any] = field(default_factory=dict)
     files: tuple[dict[str, Any], ...] = ()
     gone: str = ""
@@ -113,6 +114,7 @@ def _intent(shard: Shard, record: Record) -> Shard:
         sends=shard.sends + 1,
         staged=record.data.get("staged", ""),
         intent_at=record.at,
+        misses=(record.at,),
         not_before=None,
         reason="",
     )
@@ -126,6 +128,7 @@ def _sent(shard: Shard, record: Record) -> Shard:
         batch_id=data["batch_id"],
         certain=data.get("certain", True),
         sent_at=record.at,
+        misses=(),
         word="",
     )
 
@@ -149,20 +152,26 @@ def _returned(shard: Shard, record: Record) -> Shard:
 
 def _disowned(shard: Shard, record: Record) -> Shard:
     gone = (*shard.disowned, record.data["batch_id"])
-    return replace(shard, phase=Phase.unknown, batch_id="", disowned=gone, files=(), end={}, reason=record.data["why"])
+    lost = replace(shard, phase=Phase.unknown, batch_id="", disowned=gone, files=(), end={}, reason=record.data["why"])
+    return replace(lost, misses=(record.at,))
 
 
 def _abandoned(shard: Shard, _record: Record) -> Shard:
     return replace(shard, phase=Phase.planned, reason="given up as never bought")
 
 
+def _missed(shard: Shard, record: Record) -> Shard:
+    return replace(shard, misses=(*shard.misses, record.at))
+
+
 def _seen(shard: Shard, record: Record) -> Shard:
-    return replace(shard, word=record.data["word"], done=record.data.get("done"))
+    return replace(shard, word=record.data["word"], done=record.data.get("done"), misses=())
 
 
 def _ended(shard: Shard, record: Record) -> Shard:
     data = dict(record.data)
-    return replace(shard, phase=Phase.ended, end=data, word=data["word"], ended_at=record.at, done=data.get("done"))
+    ended = replace(shard, phase=Phase.ended, end=data, word=data["word"], ended_at=record.at, misses=())
+    return replace(ended, done=data.get("done"))
 
 
 def _fetched(shard: Shard, record: Record) -> Shard:
@@ -186,6 +195,7 @@ _EVENTS = {
     "returned": _returned,
     "disowned": _disowned,
     "abandoned": _abandoned,
+    "missed": _missed,
     "seen": _seen,
     "ended": _ended,
     "fetched": _fetched,

@@ -28,11 +28,12 @@ NAMED_MAX = 3  # ids told of many that are wrong in the same way
 Columns = dict[str, list[Any]]
 
 # Where a shard must stand before a record, and where it stands after: the life of a shard, once more and independently.
-_STEPS: Mapping[str, tuple[tuple[Phase, ...], Phase]] = {
+_STEPS: Mapping[str, tuple[tuple[Phase, ...], Phase | None]] = {
     "intent": ((Phase.planned,), Phase.unknown),
     "sent": ((Phase.unknown,), Phase.sent),
     "refused": ((Phase.unknown,), Phase.planned),
     "abandoned": ((Phase.unknown,), Phase.planned),
+    "missed": ((Phase.unknown, Phase.sent, Phase.ended), None),  # where it stood
     "seen": ((Phase.sent,), Phase.sent),
     "returned": ((Phase.sent,), Phase.planned),
     "ended": ((Phase.sent,), Phase.ended),
@@ -180,10 +181,10 @@ def _odd_record(name: str, records: Sequence[Record]) -> Record | None:
         return next((record for record in records if record.event not in _JOB_EVENTS), None)
     phase = Phase.planned
     for record in records:
-        before, after = _STEPS.get(record.event, ((), phase))
+        before, after = _STEPS.get(record.event, ((), None))
         if phase not in before:
             return record
-        phase = after
+        phase = after or phase
     return None
 
 

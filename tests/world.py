@@ -37,6 +37,7 @@ class World:
     ids: int = 0
     desks: list[Desk] = field(default_factory=list)
     started: datetime | None = None
+    ahead: timedelta = timedelta(0)  # how wrong our clock is
     slower: float = 1.0  # how much slower our clock runs, so that a provider's day fits into one of our nights
 
     def close(self) -> None:
@@ -54,7 +55,7 @@ class World:
 
     def _now(self) -> datetime:
         started = self.started = self.started or self.emulator.now
-        return started + (self.emulator.now - started) / self.slower
+        return started + (self.emulator.now - started) / self.slower + self.ahead
 
     def _new_id(self) -> str:
         self.ids += 1

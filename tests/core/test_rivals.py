@@ -69,9 +69,9 @@ def test_unreadable_state_is_named_and_the_rest_goes_on(make_world: MakeWorld):
 def test_a_row_in_no_file_is_missing_and_bought_again(make_world: MakeWorld, provider: str):
     """Elsewhere an id that is in neither file is waited for, for ever."""
     route = "GET /v1/files/*/content" if provider == "openai" else "GET /v1/messages/batches/*/results"
-    world = make_world(provider, faults=[Fault(action="missing_lines", route=route, count=2, times=6)])
+    world = make_world(provider, faults=[Fault(action="missing_lines", route=route, count=2, times=15)])
     grace = load_format(provider).limits.grace_s
-    job = world.run(world.write(documents(10)), interval=grace + 60.0)  # three downloads a pass, two passes
+    job = world.run(world.write(documents(10)), interval=grace + 60.0)  # three downloads a pass, five passes
     assert job.succeeded == 10
     assert world.sql("SELECT count(*) FROM attempts WHERE outcome = 'missing'") == [(2,)]
 

@@ -12,7 +12,8 @@ from providers.contract import Found
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PLAN = ShardPlan("1-00001", 1, "k", "r", "sha", "p-", 10, 1000, 400, Decimal("0.1"), Decimal("0.4"))
 PLANNED = Shard(PLAN)
-UNKNOWN = Shard(PLAN, phase=Phase.unknown, sends=1, intent_at=NOON)
+LOOKS = tuple(NOON + timedelta(minutes=minutes) for minutes in (0, 4, 8, 12))
+UNKNOWN = Shard(PLAN, phase=Phase.unknown, sends=1, intent_at=NOON, misses=LOOKS)
 POLICY = Policy(now=NOON, grace=timedelta(minutes=15))
 
 
@@ -94,15 +95,25 @@ def test_within_the_grace_period_nothing_is_given_up_even_when_told():
 
 
 def test_past_the_grace_period_it_is_held_for_a_person():
-    late = replace(POLICY, now=NOON + timedelta(minutes=15))
+    late = replace(POLICY, now=NOON + timedelta(minutes=16))
     held = after_look(UNKNOWN, [], late)
     assert isinstance(held, Hold)
     assert held.needs_person
 
 
 def test_past_the_grace_period_and_only_when_told_it_is_abandoned():
-    late = replace(POLICY, now=NOON + timedelta(minutes=15), rebuy_unknown=True)
+    late = replace(POLICY, now=NOON + timedelta(minutes=16), rebuy_unknown=True)
     assert after_look(UNKNOWN, [], late) == Abandon()
+
+
+def test_a_clock_that_says_that_the_grace_period_is_over_is_not_enough():
+    tomorrow = replace(POLICY, now=NOON + timedelta(days=1), rebuy_unknown=True)
+    assert isinstance(after_look(replace(UNKNOWN, misses=LOOKS[:1]), [], tomorrow), Hold)
+
+
+def test_a_wait_that_no_refusal_can_have_asked_for_is_not_believed():
+    yesterday = replace(POLICY, now=NOON - timedelta(days=1))
+    assert next_step(replace(PLANNED, not_before=NOON, reason="429"), yesterday) == Send()
 
 
 def test_waiting_after_refusals_doubles_and_is_bounded():
