@@ -7,16 +7,14 @@ served_by("openai")                  the host that would answer: part of what an
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from providers import anthropic, openai
-from providers.contract import Format, Provider
+from providers import anthropic, bedrock, openai
+from providers.contract import TIMEOUT_S, Connection, Format, Objects, Provider
 
 __all__ = ["NAMES", "address", "connect", "load_format", "served_by"]
-
-TIMEOUT_S = 600.0  # of one wait on the network; a purchase may take its time
 
 
 class _Module(Protocol):
@@ -26,12 +24,10 @@ class _Module(Protocol):
 
     def load_format(self, endpoint: str | None = None) -> Format: ...
 
-    def connect(
-        self, endpoint: str | None, sleep: Callable[[float], None], timeout_s: float, expires_after_s: int | None
-    ) -> Provider: ...
+    def connect(self, endpoint: str | None, connection: Connection) -> Provider: ...
 
 
-_MODULES: dict[str, _Module] = {"openai": openai, "anthropic": anthropic}
+_MODULES: dict[str, _Module] = {"openai": openai, "anthropic": anthropic, "bedrock": bedrock}
 NAMES = tuple(_MODULES)
 
 
@@ -47,14 +43,18 @@ def connect(
     sleep: Callable[[float], None] = time.sleep,
     timeout_s: float = TIMEOUT_S,
     expires_after_s: int | None = None,
+    objects: Objects | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Provider:
     """The whole provider, for the account that the SDK's own environment variables name.
 
     `sleep` is used between the tries of one read. `expires_after_s` shortens how long OpenAI keeps what is sent and
-    what is answered (3,600 to 2,592,000); Anthropic has no such setting. Raises ValueError as `load_format` does,
-    Unavailable without a key.
+    what is answered (3,600 to 2,592,000); the others have no such setting. `objects` is the store that shards lie in,
+    where a provider reads and writes there itself; `options` are the provider's own. Raises ValueError as
+    `load_format` does, Unavailable without a key.
     """
-    return _module(name).connect(endpoint, sleep, timeout_s, expires_after_s)
+    connection = Connection(sleep, timeout_s, expires_after_s, objects, options or {})
+    return _module(name).connect(endpoint, connection)
 
 
 def address(name: str) -> str:
@@ -69,5 +69,5 @@ def served_by(name: str) -> str:
 
 def _module(name: str) -> _Module:
     if name not in _MODULES:
-        raise ValueError(f"There is no provider {name!r}: choose {' or '.join(NAMES)}.")
+        raise ValueError(f"There is no provider {name!r}: choose {', '.join(NAMES[:-1])} or {NAMES[-1]}.")
     return _MODULES[name]

@@ -1,7 +1,7 @@
 """Anthropic's Message Batches API over the network: buy, look, fetch, stop (PROVIDERS §2)."""
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from providers.anthropic_format import AnthropicFormat
-from providers.contract import Found, Gone, RawFile, Refused, ShardFile, State, Status, Tag, Unavailable
+from providers.contract import Connection, Found, Gone, RawFile, Refused, ShardFile, State, Status, Tag, Unavailable
 from providers.failures import buying, patient, reading, retry_after_s
 from providers.lines import split
 
@@ -74,14 +74,9 @@ def load_format(endpoint: str | None = None) -> AnthropicFormat:
     return AnthropicFormat()
 
 
-def connect(
-    endpoint: str | None,
-    sleep: Callable[[float], None],
-    timeout_s: float,
-    expires_after_s: int | None,  # noqa: ARG001 -- Anthropic keeps what it keeps
-) -> "Anthropic":
+def connect(endpoint: str | None, connection: Connection) -> "Anthropic":
     """The provider with the account that the environment names. Raises ValueError, Unavailable without a key."""
-    return Anthropic(load_format(endpoint), _client(timeout_s), patient(sleep))
+    return Anthropic(load_format(endpoint), _client(connection.timeout_s), patient(connection.sleep))
 
 
 def _client(timeout_s: float) -> "anthropic.Anthropic":

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from providers import lines
-from providers.contract import Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Undecodable, Usage
+from providers.contract import Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Traits, Undecodable, Usage
 from providers.structured import ANTHROPIC, enforceable
 
 LIMITS = Limits(
@@ -69,6 +69,7 @@ class AnthropicFormat:
     """The lines of the Message Batches API."""
 
     limits = LIMITS
+    traits = Traits()
 
     def __init__(self) -> None:
         self._encoder = lines.Encoder(_outline, ("model", "messages", "system", "stream"))

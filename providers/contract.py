@@ -10,7 +10,9 @@ Errors, by what the caller must do:
     └─ Undecodable      a line of a result file is not what the provider promises
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -92,6 +94,16 @@ class Limits:
     window_s: int
     retention_s: int
     grace_s: int  # how long a bought batch may stay out of `find`, with a wide margin
+    requests_min: int = 1  # a smaller batch is refused
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What sets a provider apart from the ordinary one, which is sent the requests and sends the answers."""
+
+    reads_store: bool = False  # reads shards in our object store itself, as they are, and writes its answers there
+    idempotent: bool = False  # `create` with the same tag twice buys once
+    names_model: bool = True  # a request body says which model it is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,38 @@ class ShardFile:
     requests: int
     model: str
     id_prefix: str  # every custom_id in the shard begins with it, and no other shard's does
+    output_url: str = ""  # the folder of our object store for what such a provider answers, with a slash at its end
+
+
+class Objects(Protocol):
+    """What a provider that writes its answers into our object store needs of it; errors are the store's own."""
+
+    @property
+    def url(self) -> str:
+        """An object's own address is this, a slash and its key."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key that begins with `prefix`."""
+        ...
+
+    def local(self, key: str) -> AbstractContextManager[Path]:
+        """The object as a local file inside a `with` block."""
+        ...
+
+
+TIMEOUT_S = 600.0  # of one wait on the network; a purchase may take its time
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a provider is connected with besides the account, which the environment names."""
+
+    sleep: Callable[[float], None] = time.sleep  # between the tries of one read
+    timeout_s: float = TIMEOUT_S
+    expires_after_s: int | None = None  # how long OpenAI keeps files, 3,600 to 2,592,000; others have no such thing
+    objects: Objects | None = None
+    options: Mapping[str, str] = field(default_factory=dict)  # the provider's own, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +280,7 @@ class Format(Protocol):
     """The pure half: how requests and results are written. Deterministic, no network, no SDK import, no key needed."""
 
     limits: Limits
+    traits: Traits
 
     def encode(self, template: RequestTemplate, prompt: Prompt) -> bytes:
         """The request body as JSON, without custom_id; equal arguments give equal bytes.

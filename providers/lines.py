@@ -50,14 +50,19 @@ class Encoder:
         return pieces
 
     def _cut(self, template: RequestTemplate, has_system: bool) -> list[bytes]:
-        taken = [name for name in template.extra if name in self._reserved]
-        if taken:
-            raise ValueError(f"Extra request parameters may not set {', '.join(sorted(taken))}: the task does.")
-        body = self._outline(template, _HOLE if has_system else "", _HOLE)
-        pieces = msgspec.json.encode(_merged(body, template.extra)).split(_HOLE_JSON)
+        holes = Prompt(_HOLE if has_system else "", _HOLE)
+        pieces = whole(self._outline, self._reserved, template, holes).split(_HOLE_JSON)
         if len(pieces) != 2 + has_system:
             raise ValueError("The request parameters contain the mark that stands for the prompt.")
         return pieces
+
+
+def whole(outline: Outline, reserved: Sequence[str], template: RequestTemplate, prompt: Prompt) -> bytes:
+    """One body, written at once: for outlines that put a prompt between other words. Raises ValueError as `encode`."""
+    taken = [name for name in template.extra if name in reserved]
+    if taken:
+        raise ValueError(f"Extra request parameters may not set {', '.join(sorted(taken))}: the task does.")
+    return msgspec.json.encode(_merged(outline(template, prompt.system, prompt.user), template.extra))
 
 
 def _merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,13 +83,13 @@ def _sorted(value: Any) -> Raw:
     return Raw(msgspec.json.encode(value, order="deterministic"))
 
 
-def seal(custom_id: str, between: bytes, body: bytes) -> bytes:
-    """`{"custom_id": …` + `between` + body + `}` + newline. Raises ValueError for what could not be read back."""
+def seal(custom_id: str, between: bytes, body: bytes, name: bytes = b"custom_id") -> bytes:
+    """`{"<name>": …` + `between` + body + `}` + newline. Raises ValueError for what could not be read back."""
     if not CUSTOM_ID.fullmatch(custom_id):
         raise ValueError("A custom_id is 1 to 64 letters, digits, _ or -.")
     if b"\n" in body:
         raise ValueError("A request body is one line.")
-    return b"".join((b'{"custom_id":"', custom_id.encode(), b'"', between, body, b"}\n"))
+    return b"".join((b'{"', name, b'":"', custom_id.encode(), b'"', between, body, b"}\n"))
 
 
 def unseal(line: bytes, between: bytes) -> bytes:

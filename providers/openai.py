@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Struct
 
-from providers.contract import Found, Gone, LineError, RawFile, ShardFile, State, Status, Tag, Unavailable
+from providers.contract import Connection, Found, Gone, LineError, RawFile, ShardFile, State, Status, Tag, Unavailable
 from providers.failures import buying, patient, reading, retry_after_s
 from providers.openai_format import ENDPOINTS, OpenAIFormat
 
@@ -86,11 +86,10 @@ def load_format(endpoint: str | None = None) -> OpenAIFormat:
     return OpenAIFormat(ENDPOINTS[name])
 
 
-def connect(
-    endpoint: str | None, sleep: Callable[[float], None], timeout_s: float, expires_after_s: int | None
-) -> "OpenAI":
+def connect(endpoint: str | None, connection: Connection) -> "OpenAI":
     """The provider with the account that the environment names. Raises ValueError, Unavailable without a key."""
-    return OpenAI(load_format(endpoint), _client(timeout_s), patient(sleep), expires_after_s)
+    client = _client(connection.timeout_s)
+    return OpenAI(load_format(endpoint), client, patient(connection.sleep), connection.expires_after_s)
 
 
 def _client(timeout_s: float) -> "openai.OpenAI":

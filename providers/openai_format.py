@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from providers import lines
-from providers.contract import Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Usage
+from providers.contract import Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Traits, Usage
 from providers.structured import OPENAI, enforceable
 
 LIMITS = Limits(
@@ -20,6 +20,7 @@ LIMITS = Limits(
     retention_s=30 * 86_400,  # output and error file, from completion
     grace_s=900,  # RELIABILITY §4.1: listing lag is not documented
 )
+TRAITS = Traits()
 MESSAGE_LENGTH = 500
 _TRANSIENT = frozenset({0, 408, 409, 429})  # and everything that is no 4xx; 0 is seen live (PROVIDERS §1.9)
 _NOT_RUN = {
@@ -126,6 +127,7 @@ class OpenAIFormat:
 
     endpoint: Endpoint
     limits: Limits = LIMITS
+    traits: Traits = TRAITS
     _encoder: lines.Encoder = field(init=False, repr=False)
     _between: bytes = field(init=False, repr=False)
 

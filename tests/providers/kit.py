@@ -1,4 +1,4 @@
-"""What the provider tests share: a small result model, requests, result lines, and the three ways of asking."""
+"""What the provider tests share: a small result model, requests, result lines, and the ways of asking."""
 
 import json
 from typing import Any, Literal
@@ -11,8 +11,14 @@ from providers.contract import Format, Prompt, RequestTemplate
 
 CASES = [("openai", "chat"), ("openai", "responses"), ("anthropic", "messages")]
 CLIENTS = [CASES[0], CASES[2]]  # where only the talking matters: OpenAI's endpoints share one client
-MODELS = {"openai": "gpt-5.4-mini", "anthropic": "claude-haiku-4-5"}
-each_format = pytest.mark.parametrize("case", CASES, ids="-".join)
+BEDROCK, CONVERSE = ("bedrock", "invoke"), ("bedrock", "converse")
+FORMATS = [*CASES, BEDROCK, CONVERSE]
+MODELS = {
+    "openai": "gpt-5.4-mini",
+    "anthropic": "claude-haiku-4-5",
+    "bedrock": "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+}
+each_format = pytest.mark.parametrize("case", FORMATS, ids="-".join)
 
 
 class Verdict(BaseModel):
@@ -43,6 +49,24 @@ def body(case: tuple[str, str], user: str = "What do you think?", **changes: Any
     return json.loads(format_of(case).encode(template(case, **changes), prompt(user)))
 
 
+def custom_id(line: bytes) -> Any:
+    """The id of a request line, by the name it has there."""
+    told = json.loads(line)
+    return told.get("custom_id") or told["recordId"]
+
+
+def said(body: Any) -> list[str]:
+    """The texts of a request body, in order."""
+    turns = body.get("messages") or body["input"]
+    texts = [body[name] for name in ("system", "instructions") if name in body]
+    texts += [turn["content"] for turn in turns]
+    return [part if isinstance(part, str) else part["text"] for text in texts for part in _parts(text)]
+
+
+def _parts(text: Any) -> Any:
+    return [text] if isinstance(text, str) else text
+
+
 def openai_line(**members: Any) -> bytes:
     """A line of an OpenAI output file, with a body of `members`."""
     response = {"status_code": 200, "request_id": "r1", "body": members}
@@ -71,3 +95,21 @@ def message_line(stop_reason: str | None = "end_turn", text: str = "yes", **memb
 def result_line(**result: Any) -> bytes:
     """An Anthropic result line of any kind."""
     return json.dumps({"custom_id": "a-1", "result": result}).encode()
+
+
+def record_line(output: Any = None, **members: Any) -> bytes:
+    """A line of a Bedrock output file."""
+    answer = {} if output is None else {"modelOutput": output}
+    return json.dumps({"modelInput": {"messages": []}, **answer, "recordId": "a-1", **members}).encode()
+
+
+def claude(stop_reason: str | None = "end_turn", text: str = "yes", **members: Any) -> dict[str, Any]:
+    """What Claude answers to its own body."""
+    content = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}]
+    return {"type": "message", "role": "assistant", "content": content, "stop_reason": stop_reason} | members
+
+
+def converse(stop_reason: str | None = "end_turn", text: str = "yes", **members: Any) -> dict[str, Any]:
+    """What any model answers to a Converse body."""
+    content = [{"reasoningContent": {"reasoningText": {"text": "hm"}}}, {"text": text}]
+    return {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": stop_reason} | members

@@ -8,14 +8,20 @@ import pytest
 from providers.contract import Outcome, Prompt, Revision, Undecodable
 from tests.providers.kit import (
     CASES,
+    FORMATS,
     answer_line,
     body,
     chat_choice,
+    claude,
+    converse,
+    custom_id,
     each_format,
     format_of,
     message_line,
     openai_line,
     prompt,
+    record_line,
+    said,
     template,
 )
 
@@ -44,9 +50,7 @@ def test_one_encoder_serves_changing_templates(case: tuple[str, str]) -> None:
 )
 def test_any_text_arrives_as_it_was(case: tuple[str, str], text: str) -> None:
     told = json.loads(format_of(case).encode(template(case), Prompt(text, text)))
-    turns = told.get("messages") or told["input"]
-    said = [told[k] for k in ("system", "instructions") if k in told] + [turn["content"] for turn in turns]
-    assert said == ([text, text] if text else [text])
+    assert said(told) == ([text, text] if text else [text])
 
 
 @each_format
@@ -55,7 +59,7 @@ def test_a_line_gives_its_body_back(case: tuple[str, str]) -> None:
     made = shared.encode(template(case), prompt('","body":{"params":'))
     line = shared.line(CUSTOM_ID, made)
     assert shared.body(line) == made
-    assert json.loads(line)["custom_id"] == CUSTOM_ID
+    assert custom_id(line) == CUSTOM_ID
     assert line.count(b"\n") == 1
 
 
@@ -74,7 +78,7 @@ def test_a_body_of_two_lines_is_refused(case: tuple[str, str]) -> None:
 
 
 @each_format
-@pytest.mark.parametrize("line", [b"", b"{}\n", b'{"custom_id":"a"}\n'])
+@pytest.mark.parametrize("line", [b"", b"{}\n", b'{"custom_id":"a"}\n', b'{"recordId":"a"}\n'])
 def test_a_foreign_line_has_no_body(case: tuple[str, str], line: bytes) -> None:
     with pytest.raises(ValueError, match="Not a request line"):
         format_of(case).body(line)
@@ -82,7 +86,7 @@ def test_a_foreign_line_has_no_body(case: tuple[str, str], line: bytes) -> None:
 
 @each_format
 def test_extra_members_are_merged_and_keep_the_schema(case: tuple[str, str]) -> None:
-    beside = {"chat": "response_format", "responses": "text", "messages": "output_config"}[case[1]]
+    beside = {"chat": "response_format", "responses": "text", "converse": "outputConfig"}.get(case[1], "output_config")
     told = body(case, extra={"top_p": 0.5, beside: {"effort": "low"}})
     assert told["top_p"] == 0.5
     assert told[beside]["effort"] == "low"
@@ -99,7 +103,8 @@ def test_extra_members_may_not_replace_the_task(case: tuple[str, str], name: str
 @each_format
 def test_without_a_schema_or_temperature_nothing_is_said_of_them(case: tuple[str, str]) -> None:
     told = body(case, schema=None, schema_name=None)
-    assert not {"response_format", "text", "output_config", "temperature"} & set(told)
+    assert not {"response_format", "text", "output_config", "outputConfig", "temperature"} & set(told)
+    assert told.get("inferenceConfig", {}).keys() <= {"maxTokens"}
 
 
 @each_format
@@ -128,13 +133,14 @@ def test_a_revision_raises_the_limit_and_nothing_else(case: tuple[str, str]) -> 
 
 
 @each_format
-def test_feedback_is_a_further_user_message(case: tuple[str, str]) -> None:
+def test_feedback_is_the_last_thing_the_user_says(case: tuple[str, str]) -> None:
     shared = format_of(case)
     old = shared.encode(template(case), prompt())
     new = json.loads(shared.revise(old, Revision(feedback='score: "ten" is no number')))
     turns = "input" if case[1] == "responses" else "messages"
-    assert new[turns].pop() == {"role": "user", "content": 'score: "ten" is no number'}
-    assert new == json.loads(old)
+    assert new[turns][-1]["role"] == "user"
+    assert said(new) == [*said(json.loads(old)), 'score: "ten" is no number']
+    assert {**new, turns: 0} == {**json.loads(old), turns: 0}
 
 
 @each_format
@@ -153,7 +159,8 @@ def test_an_encoded_prompt_costs_little_more_than_its_text(case: tuple[str, str]
 
 def good_lines() -> list[Any]:
     lines = [openai_line(**chat_choice()), answer_line(), message_line()]
-    return [pytest.param(case, line, id="-".join(case)) for case, line in zip(CASES, lines, strict=True)]
+    lines += [record_line(claude()), record_line(converse())]
+    return [pytest.param(case, line, id="-".join(case)) for case, line in zip(FORMATS, lines, strict=True)]
 
 
 each_line = pytest.mark.parametrize(("case", "line"), good_lines())
@@ -195,8 +202,8 @@ def test_unknown_members_do_not_matter(case: tuple[str, str], line: bytes) -> No
         lambda line: line.replace(b'"a-1"', b'"\\ud800"'),
         lambda line: line.replace(b'"a-1"', b'"\xff"'),
         lambda line: line.replace(b'"a-1"', b'{"id":"a-1"}'),
-        lambda line: line.replace(b'"custom_id"', b'"other_id"'),
-        lambda line: line[:-1] + b',"custom_id":"b-2"}',
+        lambda line: line.replace(b'"custom_id"', b'"other_id"').replace(b'"recordId"', b'"other_id"'),
+        lambda line: line[:-1] + b',"custom_id":"b-2","recordId":"b-2"}',
         lambda line: line + b" " * 17_000_000,
     ],
 )
@@ -237,12 +244,12 @@ def test_a_text_with_a_lone_surrogate_is_undecodable(case: tuple[str, str], line
 
 @each_line
 def test_quoted_member_names_inside_the_text_are_no_twins(case: tuple[str, str], line: bytes) -> None:
-    text = json.dumps('{"custom_id": 1, "custom_id": 2, "result": 3}').encode()
+    text = json.dumps('{"custom_id": 1, "custom_id": 2, "result": 3, "recordId": 4}').encode()
     new = line.replace(b'"yes"', text).replace(b'"{\\"mood\\":\\"good\\"}"', text)
     assert format_of(case).decode(new).text.count("custom_id") == 2
 
 
 @each_line
 def test_a_member_named_like_ours_deeper_down_is_no_twin(case: tuple[str, str], line: bytes) -> None:
-    new = b'{"echo":{"custom_id":"other"},' + line[1:]
+    new = b'{"echo":{"custom_id":"other","recordId":"other"},' + line[1:]
     assert format_of(case).decode(new).custom_id == "a-1"

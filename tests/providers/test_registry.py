@@ -3,14 +3,26 @@
 import subprocess
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import providers
 from providers.contract import Unavailable
-from tests.providers.kit import CASES, prompt, template
+from tests.providers.kit import CASES, each_format, prompt, template
 
-KEYS = ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE")
+SDKS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "boto3"}
+ACCOUNT = {
+    "OPENAI_API_KEY": "k",
+    "ANTHROPIC_API_KEY": "k",
+    "AWS_ACCESS_KEY_ID": "k",
+    "AWS_SECRET_ACCESS_KEY": "k",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+KEYS = (
+    *("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"),
+)
 
 
 def loaded_after(code: str) -> set[str]:
@@ -21,7 +33,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_the_names_are_known() -> None:
-    assert providers.NAMES == ("openai", "anthropic")
+    assert providers.NAMES == ("openai", "anthropic", "bedrock") == tuple(SDKS)
 
 
 def test_formats_need_no_sdk() -> None:
@@ -31,15 +43,12 @@ def test_formats_need_no_sdk() -> None:
 
 @pytest.mark.parametrize("name", providers.NAMES)
 def test_one_provider_never_loads_the_others_sdk(name: str) -> None:
-    code = (
-        "import os; os.environ.update(OPENAI_API_KEY='k', ANTHROPIC_API_KEY='k')\n"
-        f"import providers; providers.connect({name!r})"
-    )
-    assert loaded_after(code) & set(providers.NAMES) == {name}
+    code = f"import os; os.environ.update({ACCOUNT})\nimport providers; providers.connect({name!r})"
+    assert loaded_after(code) & set(SDKS.values()) == {SDKS[name]}
 
 
 def test_an_unknown_provider_is_refused_with_the_choice() -> None:
-    with pytest.raises(ValueError, match="choose openai or anthropic"):
+    with pytest.raises(ValueError, match="choose openai, anthropic or bedrock"):
         providers.load_format("nobody")
 
 
@@ -49,10 +58,10 @@ def test_an_unknown_endpoint_is_refused(name: str) -> None:
         providers.load_format(name, "images")
 
 
-@pytest.mark.parametrize("case", CASES, ids="-".join)
+@each_format
 def test_a_connected_provider_has_the_same_format(case: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    for key, value in ACCOUNT.items():
+        monkeypatch.setenv(key, value)
     connected = providers.connect(*case).format
     assert connected.encode(template(case), prompt()) == providers.load_format(*case).encode(template(case), prompt())
 
@@ -62,7 +71,12 @@ def test_without_a_key_a_person_is_needed(name: str, monkeypatch: pytest.MonkeyP
     for key in KEYS:
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))  # a profile there would be a key, too
-    with pytest.raises(Unavailable, match=f"set {name.upper()}_API_KEY") as caught:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name_of_file in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name_of_file, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    wanted = {"bedrock": "set AWS_ACCESS_KEY_ID"}.get(name, f"set {name.upper()}_API_KEY")
+    with pytest.raises(Unavailable, match=wanted) as caught:
         providers.connect(name)
     assert caught.value.kind == "blocked"
 
@@ -100,3 +114,38 @@ def test_anthropics_spans_stay_off_whatever_the_environment_says(monkeypatch: py
     monkeypatch.setenv("ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE", "content")
     client: Any = providers.connect("anthropic")
     assert client.client.open_telemetry["traces"]["enabled"] is False
+
+
+def test_without_a_region_a_person_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Unavailable, match="set AWS_DEFAULT_REGION") as caught:
+        providers.connect("bedrock")
+    assert caught.value.kind == "blocked"
+
+
+@pytest.mark.parametrize(
+    ("environment", "host"),
+    [
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, "bedrock.eu-west-1.amazonaws.com"),
+        ({"AWS_REGION": "eu-west-1"}, "bedrock.eu-west-1.amazonaws.com"),
+        ({"AWS_DEFAULT_REGION": "cn-north-1"}, "bedrock.cn-north-1.amazonaws.com.cn"),
+        ({"AWS_DEFAULT_REGION": "us-west-2", "AWS_USE_FIPS_ENDPOINT": "true"}, "bedrock-fips.us-west-2.amazonaws.com"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.9:1"}, "127.0.0.9"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.9:1", "AWS_ENDPOINT_URL_BEDROCK": "http://127.0.0.8:1"}, "127.0.0.8"),
+    ],
+)
+def test_bedrock_is_asked_where_the_environment_says(
+    environment: dict[str, str], host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """And nowhere else: a profile may name an address too, and its answers would pass for AWS's."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_BEDROCK"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "config").write_text("[default]\nendpoint_url = http://127.0.0.7:1\nregion = us-east-2\n")
+    named = ACCOUNT | {"AWS_CONFIG_FILE": str(tmp_path / "config")} | environment
+    if "AWS_REGION" in environment:
+        del named["AWS_DEFAULT_REGION"]
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    client: Any = providers.connect("bedrock")
+    assert urlsplit(client.client.meta.endpoint_url).hostname == providers.served_by("bedrock") == host

@@ -12,6 +12,8 @@ from batchjobs.deal_intelligence import TASK
 from providers.contract import Revision
 from tests.providers.kit import each_format, format_of, prompt, template
 
+PARTS = {"type": "array", "items": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}}
+
 SPECS = Path(__file__).parents[3] / "shared" / "specs"
 PUBLISHED = {
     "chat": ("openai-openapi.json", "CreateChatCompletionRequest"),
@@ -73,11 +75,32 @@ OURS = {
         ),
     ),
 }
+OURS["invoke"] = closed(
+    ["anthropic_version", "messages", "max_tokens"],
+    **{name: OURS["messages"]["properties"][name] for name in ("system", "messages", "max_tokens", "output_config")},
+    anthropic_version={"const": "bedrock-2023-05-31"},
+    temperature={"type": "number", "maximum": 1},
+)
+STRUCTURE = closed(["jsonSchema"], jsonSchema=closed(["schema"], schema={"type": "string"}, name=NAMED["name"]))
+OURS["converse"] = closed(
+    ["messages", "inferenceConfig"],
+    system=PARTS,
+    messages={
+        "type": "array",
+        "minItems": 1,
+        "items": closed(["role", "content"], role={"enum": ["user", "assistant"]}, content=PARTS),
+    },
+    inferenceConfig=closed(["maxTokens"], maxTokens=LIMIT, temperature={"type": "number", "maximum": 1}),
+    outputConfig=closed(
+        ["textFormat"],
+        textFormat=closed(["type", "structure"], type={"const": "json_schema"}, structure=STRUCTURE),
+    ),
+)
 
 
 @cache
 def published(endpoint: str) -> jsonschema.Draft202012Validator | None:
-    name, schema = PUBLISHED[endpoint]
+    name, schema = PUBLISHED.get(endpoint, ("none is published", ""))
     if not (SPECS / name).exists():
         return None
     spec = json.loads((SPECS / name).read_bytes())
