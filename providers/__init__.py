@@ -4,17 +4,24 @@ load_format("openai", "responses")   the pure half: no SDK, no key, no network
 connect("openai")                    the half that talks, for the account that the environment names
 address("openai")                    where it is talked to
 served_by("openai")                  the host that would answer: part of what an answer depends on
+
+"compatible" is a server that speaks OpenAI's protocol and is described by the `switches` of these functions, which mean
+nothing to the others.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from providers import anthropic, bedrock, openai
 from providers.contract import TIMEOUT_S, Connection, Format, Objects, Provider
+from providers.openai import Server
+from providers.profiles import AZURE, COMPATIBLE, GROQ, compatible
 
-__all__ = ["NAMES", "address", "connect", "load_format", "served_by"]
+__all__ = ["CHOICE", "NAMES", "address", "connect", "load_format", "names_deployments", "served_by"]
+
+Switches = Mapping[str, Any]
 
 
 class _Module(Protocol):
@@ -27,13 +34,19 @@ class _Module(Protocol):
     def connect(self, endpoint: str | None, connection: Connection) -> Provider: ...
 
 
-_MODULES: dict[str, _Module] = {"openai": openai, "anthropic": anthropic, "bedrock": bedrock}
+_MODULES: dict[str, _Module] = {
+    "openai": openai,
+    "anthropic": anthropic,
+    "bedrock": bedrock,
+    **{profile.name: Server(profile) for profile in (AZURE, GROQ, COMPATIBLE)},
+}
 NAMES = tuple(_MODULES)
+CHOICE = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 
 
-def load_format(name: str, endpoint: str | None = None) -> Format:
-    """The pure half of a provider. Raises ValueError for a name or endpoint that does not exist."""
-    return _module(name).load_format(endpoint)
+def load_format(name: str, endpoint: str | None = None, switches: Switches | None = None) -> Format:
+    """The pure half of a provider. Raises ValueError for a name, endpoint or switch that does not exist."""
+    return _module(name, switches).load_format(endpoint)
 
 
 def connect(
@@ -45,6 +58,7 @@ def connect(
     expires_after_s: int | None = None,
     objects: Objects | None = None,
     options: Mapping[str, str] | None = None,
+    switches: Switches | None = None,
 ) -> Provider:
     """The whole provider, for the account that the SDK's own environment variables name.
 
@@ -54,20 +68,25 @@ def connect(
     `load_format` does, Unavailable without a key.
     """
     connection = Connection(sleep, timeout_s, expires_after_s, objects, options or {})
-    return _module(name).connect(endpoint, connection)
+    return _module(name, switches).connect(endpoint, connection)
 
 
-def address(name: str) -> str:
-    """The effective base URL. Raises ValueError for a name that does not exist."""
-    return _module(name).address()
+def address(name: str, switches: Switches | None = None) -> str:
+    """The effective base URL. Raises ValueError for a name that does not exist, or an address that nothing names."""
+    return _module(name, switches).address()
 
 
-def served_by(name: str) -> str:
+def served_by(name: str, switches: Switches | None = None) -> str:
     """The host of the effective base URL, without port: "api.openai.com", or an emulator's "127.0.0.1"."""
-    return urlsplit(address(name)).hostname or ""
+    return urlsplit(address(name, switches)).hostname or ""
 
 
-def _module(name: str) -> _Module:
+def names_deployments(name: str) -> bool:
+    """Whether what a request calls its model is the name of a deployment, which says nothing about its price."""
+    return name == AZURE.name
+
+
+def _module(name: str, switches: Switches | None) -> _Module:
     if name not in _MODULES:
-        raise ValueError(f"There is no provider {name!r}: choose {', '.join(NAMES[:-1])} or {NAMES[-1]}.")
-    return _MODULES[name]
+        raise ValueError(f"There is no provider {name!r}: choose {CHOICE}.")
+    return Server(compatible(switches)) if name == COMPATIBLE.name and switches else _MODULES[name]

@@ -1,18 +1,22 @@
-"""OpenAI's Batch API over the network: upload, buy, look, fetch, stop (PROVIDERS §1)."""
+"""The Batch API of OpenAI and of servers that speak like it, over the network: upload, buy, look, fetch, stop.
+
+PROVIDERS §1, §6, §7: what sets a server apart is in its profile, which the format carries.
+"""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from providers.contract import Connection, Found, Gone, LineError, RawFile, ShardFile, State, Status, Tag, Unavailable
+from providers.contract import Connection, Found, Gone, RawFile, ShardFile, State, Status, Tag, Unavailable
 from providers.failures import buying, patient, reading, retry_after_s
-from providers.openai_format import ENDPOINTS, OpenAIFormat
+from providers.openai_batches import Batch, Page, bought_id, carries, label, moment, page_of, status_of
+from providers.openai_format import OpenAIFormat, endpoint_of
+from providers.profiles import OPENAI, Profile
 
 if TYPE_CHECKING:
     import openai
@@ -22,84 +26,93 @@ ENDPOINT = "chat"
 CHUNK_BYTES = 1_048_576
 READ_TIMEOUT_S = 60.0
 CLOCK_SKEW = timedelta(minutes=10)  # between our clock and the provider's, when looking for a purchase
-MESSAGE_LENGTH = 500
-
-_STATES = {
-    "validating": State.queued,
-    "pre_schedule": State.queued,  # said by compatible servers (PROVIDERS §1.3)
-    "in_progress": State.running,
-    "finalizing": State.running,
-    "cancelling": State.stopping,
-    "completed": State.ended,
-    "cancelled": State.ended,
-    "expired": State.ended,
-    "failed": State.rejected,
-}
-
-
-class _Counts(Struct):
-    total: int | None = None
-    completed: int | None = None
-    failed: int | None = None
-
-
-class _Batch(Struct):
-    id: str
-    status: str = ""
-    created_at: float = 0.0
-    input_file_id: str | None = None
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-    request_counts: _Counts | None = None
-    errors: Any = None
-    metadata: dict[str, Any] | None = None
-
-
-class _Bought(Struct):
-    id: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _Page(Struct):
-    data: list[_Batch] = []
-    has_more: bool = False
+AZURE_V1 = "/openai/v1"
+AZURE_V1_VERSION = "preview"
 
 
 class _File(Struct):
     id: str
-    status: str = "processed"
+    status: str | None = "processed"
+    filename: str | None = None
 
 
 class _Deleted(Struct):
     deleted: bool
 
 
-def address() -> str:
-    """The effective base URL."""
-    return os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server, as the registry needs it."""
+
+    profile: Profile = OPENAI
+
+    def address(self) -> str:
+        """The effective base URL. Raises ValueError where a variable must name it and does not."""
+        profile = self.profile
+        url = os.environ.get(profile.url_variable) or profile.url
+        if not url:
+            raise ValueError(f"There is no address for {profile.name}: set {profile.url_variable}.")
+        url = url.rstrip("/")
+        return url if url.endswith(profile.url_tail) else url + profile.url_tail
+
+    def load_format(self, endpoint: str | None = None) -> OpenAIFormat:
+        """The pure half, for "chat" (the default) or "responses". Raises ValueError."""
+        return OpenAIFormat(endpoint_of(self.profile, endpoint or ENDPOINT), self.profile)
+
+    def connect(self, endpoint: str | None, connection: Connection) -> "OpenAI":
+        """The provider with the account that the environment names. Raises ValueError, Unavailable without a key."""
+        made_for = self.load_format(endpoint)
+        client = _client(self, connection.timeout_s)
+        return OpenAI(made_for, client, patient(connection.sleep), connection.expires_after_s)
 
 
-def load_format(endpoint: str | None = None) -> OpenAIFormat:
-    """The pure half, for "chat" (the default) or "responses". Raises ValueError."""
-    name = endpoint or ENDPOINT
-    if name not in ENDPOINTS:
-        raise ValueError(f"OpenAI has no endpoint {name!r}: choose {' or '.join(ENDPOINTS)}.")
-    return OpenAIFormat(ENDPOINTS[name])
+_OPENAI = Server()
+address, load_format, connect = _OPENAI.address, _OPENAI.load_format, _OPENAI.connect
 
 
-def connect(endpoint: str | None, connection: Connection) -> "OpenAI":
-    """The provider with the account that the environment names. Raises ValueError, Unavailable without a key."""
-    client = _client(connection.timeout_s)
-    return OpenAI(load_format(endpoint), client, patient(connection.sleep), connection.expires_after_s)
-
-
-def _client(timeout_s: float) -> "openai.OpenAI":
+def _client(server: Server, timeout_s: float) -> "openai.OpenAI":
     import openai
 
+    profile, url = server.profile, server.address()
+    # The SDK's own retries are off: they would buy twice (RELIABILITY E1) and sleep where no clock of ours sees it.
+    more: dict[str, Any] = {"max_retries": 0, "timeout": timeout_s}
     try:
-        # The SDK's own retries are off: they would buy twice (RELIABILITY E1) and sleep where no clock of ours sees it.
-        return openai.OpenAI(base_url=address(), max_retries=0, timeout=timeout_s)
+        if profile.azure:
+            return _azure_client(profile, url, more)
+        if profile.key_variable == OPENAI.key_variable and profile.key_header == OPENAI.key_header:
+            return openai.OpenAI(base_url=url, **more)
+        return _keyed_client(profile, url, more)
     except openai.OpenAIError:
-        raise Unavailable("There is no OpenAI key: set OPENAI_API_KEY.", kind="blocked") from None
+        raise Unavailable(f"There is no {profile.title} key: set {profile.key_variable}.", kind="blocked") from None
+
+
+def _azure_client(profile: Profile, url: str, more: dict[str, Any]) -> "openai.OpenAI":
+    """By a dated version of the API, or by the newer one whose addresses end in /openai/v1 (PROVIDERS §6).
+
+    Which key or token is used the SDK reads from its own variables.
+    """
+    import openai
+
+    version = os.environ.get("OPENAI_API_VERSION")
+    if url.endswith(AZURE_V1):
+        return openai.AzureOpenAI(base_url=url, api_version=version or AZURE_V1_VERSION, **more)
+    if not version:
+        text = "There is no version of the Azure API: set OPENAI_API_VERSION, such as 2025-04-01-preview"
+        raise Unavailable(f"{text}, or let {profile.url_variable} end in {AZURE_V1}.", kind="blocked")
+    return openai.AzureOpenAI(azure_endpoint=url, api_version=version, **more)
+
+
+def _keyed_client(profile: Profile, url: str, more: dict[str, Any]) -> "openai.OpenAI":
+    """With a key of the server's own, and nothing of an OpenAI account that the environment may name as well."""
+    import openai
+
+    key = os.environ.get(profile.key_variable)
+    if not key:
+        raise openai.OpenAIError
+    headers: dict[str, Any] = {name: openai.Omit() for name in ("OpenAI-Organization", "OpenAI-Project")}
+    if profile.key_header != OPENAI.key_header:
+        headers[profile.key_header] = key  # beside the Bearer token, without which the SDK sends nothing
+    return openai.OpenAI(base_url=url, api_key=key, default_headers=headers, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +124,25 @@ class OpenAI:
     patiently: "tenacity.Retrying" = field(repr=False)
     expires_after_s: int | None
 
+    @property
+    def profile(self) -> Profile:
+        return self.format.profile
+
     def close(self) -> None:
         self.client.close()
 
     def stage(self, shard: ShardFile) -> str:
         file_id = self.patiently(self._upload, shard)
-        self.patiently(self._seen, file_id)
+        if self.profile.file_status:
+            self.patiently(self._seen, file_id)
         return file_id
 
     def create(self, shard: ShardFile, staged: str, tag: Tag) -> str:  # noqa: ARG002 -- the staged file says it all
         purchase = {
             "input_file_id": staged,
             "endpoint": self.format.endpoint.url,
-            "completion_window": "24h",
-            "metadata": _label(tag),
+            "completion_window": self.profile.window,
+            **({"metadata": label(tag)} if self.profile.metadata else {}),
             **self._expiry("output_expires_after"),
         }
         with buying(f"Shard {tag}"):
@@ -132,21 +150,47 @@ class OpenAI:
             answer = self.client.post(
                 "/batches", body=purchase, cast_to=object, options={"max_retries": 0, "follow_redirects": False}
             )
-            return msgspec.convert(answer, _Bought).id
+            return bought_id(answer)
 
-    def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:  # noqa: ARG002 -- the tag says it all
+    def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:
         """By the metadata that comes back with every batch; the list cannot be filtered by it (PROVIDERS §1.1)."""
-        label = _label(tag)
-        ours = {batch.id: batch for batch in self._listed(since - CLOCK_SKEW) if _carries(batch, label)}
-        return [Found(batch.id, _moment(batch), certain=True) for batch in ours.values()]
+        if not self.profile.lists:
+            return []
+        marks = label(tag)
+        listed = self._listed(since - CLOCK_SKEW)
+        if self.profile.metadata:
+            ours = {batch.id: batch for batch in listed if carries(batch, marks)}
+        else:
+            ours = {batch.id: batch for batch in listed if self._is_of(batch, shard)}
+        return [Found(batch.id, moment(batch) or since, certain=True) for batch in ours.values()]
+
+    def _is_of(self, batch: Batch, shard: ShardFile) -> bool:
+        """Whether a batch without marks is one of this shard, by the name of the file it was made from.
+
+        One that was rejected can be an earlier send of the shard: taking it for this one could buy that again.
+        """
+        rejected = status_of(batch, None, self.profile).state is State.rejected
+        if rejected or not batch.input_file_id or not self.profile.file_status:
+            return False
+        return self.patiently(self._filename, batch.input_file_id) == _filename(shard)
+
+    def _filename(self, file_id: str) -> str | None:
+        try:
+            return self._file(file_id).filename
+        except Gone:
+            return None
+        except Unavailable as error:
+            if error.kind != "absent":
+                raise
+            return None
 
     def status(self, ref: str) -> Status:
         batch, _, pause_s = self._batch(ref)
-        return status_of(batch, pause_s)
+        return status_of(batch, pause_s, self.profile)
 
     def raw(self, ref: str) -> Iterator[RawFile]:
         batch, document, _ = self._batch(ref)
-        state = status_of(batch).state
+        state = status_of(batch, None, self.profile).state
         if state is State.rejected:
             yield RawFile("batch", iter([document]))
             return
@@ -161,6 +205,9 @@ class OpenAI:
                 yield RawFile(kind, self._content(file_id, f"Result file {file_id} of batch {ref}"))
 
     def cancel(self, ref: str) -> None:
+        if not self.profile.cancels:
+            text = f"{self.profile.title} cannot cancel: batch {ref} runs to its end, and what it answers is billed."
+            raise Unavailable(text, kind="blocked", code="no_cancel")
         self.patiently(self._cancel, ref)
 
     def forget(self, ref: str, staged: str) -> None:
@@ -173,11 +220,11 @@ class OpenAI:
         batch = (self._known(ref) or self._known(ref)) if ref else None  # one 404 alone proves little
         if batch is None:
             return set()
-        if status_of(batch).state not in (State.ended, State.rejected):
+        if status_of(batch, None, self.profile).state not in (State.ended, State.rejected):
             raise Unavailable(f"Batch {ref} has not ended: its files cannot be deleted yet.")
         return {file_id or "" for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id)}
 
-    def _known(self, ref: str) -> _Batch | None:
+    def _known(self, ref: str) -> Batch | None:
         try:
             return self._batch(ref)[0]
         except Gone:
@@ -203,11 +250,11 @@ class OpenAI:
             raise Unavailable(f"{what} was not confirmed: ask again.")
 
     def _upload(self, shard: ShardFile) -> str:
-        """OpenAI takes only names that end in .jsonl (PROVIDERS §1.1); ours tells people whose file it is."""
-        name = shard.id_prefix.strip("-_") or "shard"
-        with reading(f"The upload of shard {name}", "made"), shard.path.open("rb") as file:
+        name = _filename(shard)
+        what = f"The upload of shard {name.removesuffix('.jsonl')}"
+        with reading(what, "made"), shard.path.open("rb") as file:
             answer = self.client.files.with_raw_response.create(
-                file=(f"{name}.jsonl", file), purpose="batch", extra_body=self._expiry("expires_after")
+                file=(name, file), purpose="batch", extra_body=self._expiry("expires_after")
             )
             return msgspec.json.decode(answer.content, type=_File).id
 
@@ -215,49 +262,61 @@ class OpenAI:
         """An uploaded file may take a moment to be seen (PROVIDERS §1.9), and a batch of an unseen one fails."""
         what = f"Uploaded file {file_id}"
         try:
-            with reading(what):
-                answer = self.client.files.with_raw_response.retrieve(file_id, timeout=READ_TIMEOUT_S)
-                status = msgspec.json.decode(answer.content, type=_File).status
+            status = (self._file(file_id, what).status or "processed").lower()
         except Unavailable as error:
             if error.kind != "absent":
                 raise
             status = "unseen"
         if status == "error":
             raise Unavailable(
-                f"{what} was refused by OpenAI: look at its first line.", kind="blocked", code="file_error"
+                f"{what} was refused by {self.profile.title}: look at its first line.",
+                kind="blocked",
+                code="file_error",
             )
         if status != "processed":
             raise Unavailable(f"{what} is not ready yet.", code="file_not_ready")
 
-    def _expiry(self, name: str) -> dict[str, Any]:
-        if self.expires_after_s is None:
-            return {}
-        return {name: {"anchor": "created_at", "seconds": self.expires_after_s}}
+    def _file(self, file_id: str, what: str = "") -> _File:
+        with reading(what or f"File {file_id}"):
+            answer = self.client.files.with_raw_response.retrieve(file_id, timeout=READ_TIMEOUT_S)
+            return msgspec.json.decode(answer.content, type=_File)
 
-    def _batch(self, ref: str) -> tuple[_Batch, bytes, float | None]:
-        """The batch, the document it came as, and the pause that OpenAI asks for."""
+    def _expiry(self, name: str) -> dict[str, Any]:
+        """How long files are kept, within what the server takes; nothing where it takes nothing."""
+        bounds, wanted = self.profile.files_expire_s, self.expires_after_s or self.profile.files_expire_always_s
+        if bounds is None or wanted is None:
+            return {}
+        return {name: {"anchor": "created_at", "seconds": min(max(wanted, bounds[0]), bounds[1])}}
+
+    def _batch(self, ref: str) -> tuple[Batch, bytes, float | None]:
+        """The batch, the document it came as, and the pause that the server asks for."""
         return self.patiently(self._read_batch, ref)
 
-    def _read_batch(self, ref: str) -> tuple[_Batch, bytes, float | None]:
+    def _read_batch(self, ref: str) -> tuple[Batch, bytes, float | None]:
         with reading(f"Batch {ref}"):
             answer = self.client.batches.with_raw_response.retrieve(ref, timeout=READ_TIMEOUT_S)
-            return msgspec.json.decode(answer.content, type=_Batch), answer.content, retry_after_s(answer.headers)
+            return msgspec.json.decode(answer.content, type=Batch), answer.content, retry_after_s(answer.headers)
 
-    def _listed(self, since: datetime) -> Iterator[_Batch]:
-        """The account's batches back to `since`, newest first."""
+    def _listed(self, since: datetime) -> Iterator[Batch]:
+        """The account's batches back to `since`; where they do not come newest first, every page is read."""
         after: str | None = None
+        seen: set[str] = set()
         while True:
             page = self.patiently(self._read_page, after)
-            yield from (batch for batch in page.data if _moment(batch) >= since)
-            if not page.has_more or not page.data or _moment(page.data[-1]) < since:
+            batches = page.data or []
+            yield from (batch for batch in batches if not _before(batch, since))
+            if not page.has_more or not batches or (self.profile.newest_first and _before(batches[-1], since)):
                 return
-            after = page.data[-1].id
+            after = batches[-1].id
+            if after in seen:  # a server that knows no cursor gives the same page for ever
+                raise Unavailable("The list of batches has more pages than can be had: it comes back to its beginning.")
+            seen.add(after)
 
-    def _read_page(self, after: str | None) -> _Page:
+    def _read_page(self, after: str | None) -> Page:
         cursor = {} if after is None else {"after": after}
         with reading("The list of batches"):
             answer = self.client.batches.with_raw_response.list(limit=100, extra_query=cursor, timeout=READ_TIMEOUT_S)
-            return msgspec.json.decode(answer.content, type=_Page)
+            return page_of(answer.content)
 
     def _content(self, file_id: str, what: str) -> Iterator[bytes]:
         try:
@@ -265,14 +324,15 @@ class OpenAI:
                 yield from answer.iter_bytes(CHUNK_BYTES)
         except Unavailable as error:
             if error.kind == "absent" and self._deleted(file_id):
-                raise Gone(f"{what} is deleted or expired: OpenAI keeps it no longer.") from None
+                raise Gone(f"{what} is deleted or expired: {self.profile.title} keeps it no longer.") from None
             raise
 
     def _deleted(self, file_id: str) -> bool:
         """Whether the file's record is gone too: one 404 alone proves little."""
+        if not self.profile.file_status:
+            return False
         try:
-            with reading(f"File {file_id}"):
-                self.client.files.with_raw_response.retrieve(file_id, timeout=READ_TIMEOUT_S)
+            self._file(file_id)
         except Unavailable as error:
             return error.kind == "absent"
         return False
@@ -282,83 +342,19 @@ class OpenAI:
         try:
             with reading(f"The cancellation of batch {ref}", "made"):
                 answer = self.client.batches.with_raw_response.cancel(ref, timeout=READ_TIMEOUT_S)
-                msgspec.json.decode(answer.content, type=_Batch)  # a gateway's page is no promise to stop
+                msgspec.json.decode(answer.content, type=Batch)  # a gateway's page is no promise to stop
         except Unavailable as error:
-            if error.kind == "absent" or status_of(self._read_batch(ref)[0]).state not in (State.ended, State.rejected):
+            batch = None if error.kind == "absent" else self._read_batch(ref)[0]
+            if batch is None or status_of(batch, None, self.profile).state not in (State.ended, State.rejected):
                 raise
 
 
-def status_of(batch: _Batch, pause_s: float | None = None) -> Status:
-    """What a batch object says, in our words. Pure."""
-    word = batch.status.lower()  # compatible servers shout (PROVIDERS §7)
-    state, warning = _state(batch, word)
-    counts = batch.request_counts or _Counts()
-    status = partial(Status, state, word, warning=warning, retry_after_s=pause_s)
-    if state is State.rejected:
-        return _rejected(batch, status)
-    if not counts.total:  # all are 0 while validating (PROVIDERS §1.3)
-        return status()
-    return status(total=counts.total, done=(counts.completed or 0) + (counts.failed or 0), failed=counts.failed)
+def _filename(shard: ShardFile) -> str:
+    """OpenAI takes only names that end in .jsonl (PROVIDERS §1.1); ours tells whose file it is."""
+    return f"{shard.id_prefix.strip('-_') or 'shard'}.jsonl"
 
 
-def _state(batch: _Batch, word: str) -> tuple[State, str]:
-    state = _STATES.get(word)
-    if state is None:
-        return State.running, f"Batch {batch.id} has the unknown status {word[:40]!r}: taken as running."
-    if state is State.ended and _output_owed(batch, word):
-        return State.running, f"Batch {batch.id} is {word} but names no output file yet: waiting for it."
-    if state is State.rejected and batch.output_file_id:
-        return State.ended, f"Batch {batch.id} failed but has an output file: its answers are read."
-    return state, ""
-
-
-def _output_owed(batch: _Batch, word: str) -> bool:
-    """Whether answers exist that no file holds yet: "completed" can come before its output id (RELIABILITY §4.2).
-
-    Without one and with nothing succeeded it is over: all failed, and only the error file exists (PROVIDERS §1.3).
-    """
-    counts = batch.request_counts
-    if batch.output_file_id:
-        return False
-    if counts is None or not counts.total:
-        return word == "completed"
-    return bool(counts.completed)
-
-
-def _rejected(batch: _Batch, status: Callable[..., Status]) -> Status:
-    """The validation errors: all lines are told, not only the first (PROVIDERS §1.3)."""
-    errors = [error for error in _listed_errors(batch.errors) if isinstance(error, dict)]
-    whole = next((error for error in errors if error.get("line") is None), errors[0] if errors else {})
-    return status(
-        code=_text(whole.get("code")),
-        message=_text(whole.get("message")),
-        no_room=any(error.get("code") == "token_limit_exceeded" for error in errors),
-        line_errors=tuple(
-            LineError(error["line"], _text(error.get("code")), _text(error.get("message")))
-            for error in errors
-            if isinstance(error.get("line"), int)
-        ),
-    )
-
-
-def _listed_errors(errors: Any) -> list[Any]:
-    """OpenAI wraps the list in an object, some compatible servers do not (PROVIDERS §7)."""
-    found = errors.get("data") if isinstance(errors, dict) else errors
-    return found if isinstance(found, list) else []
-
-
-def _text(value: Any) -> str:
-    return str(value or "")[:MESSAGE_LENGTH]
-
-
-def _label(tag: Tag) -> dict[str, str]:
-    return {"batchjobs_job": tag.job, "batchjobs_shard": tag.shard, "batchjobs_send": str(tag.send)}
-
-
-def _carries(batch: _Batch, label: dict[str, str]) -> bool:
-    metadata = batch.metadata or {}
-    return all(metadata.get(key) == value for key, value in label.items())
-
-
-def _moment(batch: _Batch) -> datetime:
-    return datetime.fromtimestamp(batch.created_at, UTC)
+def _before(batch: Batch, since: datetime) -> bool:
+    """Whether a batch is too old to be looked at; one that does not tell its time never is."""
+    at = moment(batch)
+    return at is not None and at < since

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,16 +11,10 @@ from msgspec import Raw, Struct
 
 from providers import lines
 from providers.contract import Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Traits, Usage
-from providers.structured import OPENAI, enforceable
+from providers.profiles import OPENAI, Profile
+from providers.structured import OPENAI as DIALECT
+from providers.structured import enforceable, in_words
 
-LIMITS = Limits(
-    requests=50_000,  # PROVIDERS §1.2, as all of these
-    bytes=200_000_000,  # decimal: whether MB or MiB is meant is not documented
-    line_bytes=lines.LINE_BYTES,
-    window_s=86_400,
-    retention_s=30 * 86_400,  # output and error file, from completion
-    grace_s=900,  # RELIABILITY §4.1: listing lag is not documented
-)
 TRAITS = Traits()
 MESSAGE_LENGTH = 500
 _TRANSIENT = frozenset({0, 408, 409, 429})  # and everything that is no 4xx; 0 is seen live (PROVIDERS §1.9)
@@ -126,17 +121,31 @@ class OpenAIFormat:
     """The lines of one endpoint."""
 
     endpoint: Endpoint
-    limits: Limits = LIMITS
+    profile: Profile = OPENAI
     traits: Traits = TRAITS
+    limits: Limits = field(init=False)
     _encoder: lines.Encoder = field(init=False, repr=False)
     _between: bytes = field(init=False, repr=False)
+    _told: tuple[RequestTemplate, str] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
+        self.limits = self.profile.limits
         self._encoder = lines.Encoder(self.endpoint.outline, self.endpoint.reserved)
         self._between = f',"method":"POST","url":"{self.endpoint.url}","body":'.encode()
 
     def encode(self, template: RequestTemplate, prompt: Prompt) -> bytes:
+        words = self._words(template)
+        if words:
+            prompt = Prompt("\n\n".join(part for part in (prompt.system, words) if part), prompt.user)
         return self._encoder(template, prompt)
+
+    def _words(self, template: RequestTemplate) -> str:
+        """The schema in words, where the server does not enforce it; worked out once for equal templates."""
+        if template.schema is None or self.profile.structured == "json_schema":
+            return ""
+        if self._told is None or self._told[0] is not template:
+            self._told = template, in_words(template.schema, DIALECT)
+        return self._told[1]
 
     def line(self, custom_id: str, body: bytes) -> bytes:
         return lines.seal(custom_id, self._between, body)
@@ -157,7 +166,8 @@ class OpenAIFormat:
         status = told.response.status_code or 0
         if not 200 <= status < 300:
             return _refused_by_http(told.custom_id, status, told.response.body)
-        return self.endpoint.reply(told.custom_id, told.response.body)
+        reply = self.endpoint.reply(told.custom_id, told.response.body)
+        return reply if self.profile.structured == "json_schema" else replace(reply, text=lines.unfenced(reply.text))
 
 
 def _not_run(told: _Line) -> Reply:
@@ -172,6 +182,8 @@ def _refused_by_http(custom_id: str, status: int, body: Raw) -> Reply:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         code, message = "", ""  # a gateway's page instead of the API's words; the status says enough
     outcome = Outcome.failed if permanent else Outcome.errored
+    if permanent and code == "content_filter":  # Azure's filter stopped the prompt (PROVIDERS §6)
+        outcome = Outcome.refused
     return Reply(custom_id, outcome, code=code or f"http_{status}", message=message)
 
 
@@ -264,52 +276,55 @@ def _usage(read: int | None, written: int | None, details: _Details | None) -> U
     return Usage(read or 0, written or 0, details.cached_tokens or 0, details.cache_write_tokens or 0)
 
 
-def _chat_outline(template: RequestTemplate, system: str, user: str) -> dict[str, Any]:
+def _chat_outline(profile: Profile, template: RequestTemplate, system: str, user: str) -> dict[str, Any]:
     says = [{"role": "system", "content": system}] if system else []
     body = {
         "model": template.model,
         "messages": [*says, {"role": "user", "content": user}],
-        "max_completion_tokens": template.max_output_tokens,
+        profile.output_limit: template.max_output_tokens,
     }
-    if template.schema is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": _named_schema(template)}
+    shape = _shape(profile, template)
+    if shape:
+        if "schema" in shape:
+            shape = {"type": shape.pop("type"), "json_schema": shape}
+        body["response_format"] = shape
     return body | _temperature(template)
 
 
-def _responses_outline(template: RequestTemplate, system: str, user: str) -> dict[str, Any]:
+def _responses_outline(profile: Profile, template: RequestTemplate, system: str, user: str) -> dict[str, Any]:
     body: dict[str, Any] = {"model": template.model}
     if system:
         body["instructions"] = system
     body |= {"input": [{"role": "user", "content": user}], "max_output_tokens": template.max_output_tokens}
-    if template.schema is not None:
-        body["text"] = {"format": {"type": "json_schema", **_named_schema(template)}}
+    shape = _shape(profile, template)
+    if shape:
+        body["text"] = {"format": shape}
     return body | _temperature(template)
 
 
-def _named_schema(template: RequestTemplate) -> dict[str, Any]:
+def _shape(profile: Profile, template: RequestTemplate) -> dict[str, Any]:
+    """What holds the answer to its schema, as Responses has it; empty where nothing does."""
+    if template.schema is None or profile.structured == "none":
+        return {}
+    if profile.structured == "json_object":
+        return {"type": "json_object"}
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", template.schema_name or "result")[:64]
-    return {"name": name, "strict": True, "schema": enforceable(template.schema or {}, OPENAI)}
+    return {"type": "json_schema", "name": name, "strict": True, "schema": enforceable(template.schema, DIALECT)}
 
 
 def _temperature(template: RequestTemplate) -> dict[str, Any]:
     return {} if template.temperature is None else {"temperature": float(template.temperature)}
 
 
-ENDPOINTS = {
-    "chat": Endpoint(
-        "/v1/chat/completions",
-        _chat_outline,
-        ("model", "messages", "stream"),
-        "messages",
-        "max_completion_tokens",
-        _chat_reply,
-    ),
-    "responses": Endpoint(
-        "/v1/responses",
-        _responses_outline,
-        ("model", "input", "instructions", "stream"),
-        "input",
-        "max_output_tokens",
-        _answer_reply,
-    ),
-}
+def endpoint_of(profile: Profile, name: str) -> Endpoint:
+    """One of the server's ways of asking. Raises ValueError for one it does not have."""
+    paths = {"chat": profile.chat_path, "responses": profile.responses_path}
+    served = [one for one, path in paths.items() if path]
+    if name not in served:
+        raise ValueError(f"{profile.title} has no endpoint {name!r}: choose {' or '.join(served)}.")
+    if name == "chat":
+        outline, limit = partial(_chat_outline, profile), profile.output_limit
+        return Endpoint(paths[name], outline, ("model", "messages", "stream"), "messages", limit, _chat_reply)
+    outline = partial(_responses_outline, profile)
+    reserved = ("model", "input", "instructions", "stream")
+    return Endpoint(paths[name], outline, reserved, "input", "max_output_tokens", _answer_reply)

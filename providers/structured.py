@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 Node = dict[str, Any]
 
 
@@ -71,6 +73,12 @@ def enforceable(schema: Mapping[str, Any], dialect: Dialect) -> Node:
     if not dialect.recursive:
         _reject_recursion(used)
     return {**body, "$defs": used} if used else body
+
+
+def in_words(schema: Mapping[str, Any], dialect: Dialect) -> str:
+    """The schema for a model that nobody holds to it. Raises UnsupportedSchema as `enforceable`."""
+    text = msgspec.json.encode(enforceable(schema, dialect)).decode()
+    return f"Answer with one JSON object that fits this JSON schema, and with nothing else:\n{text}"
 
 
 @dataclass(frozen=True, slots=True)

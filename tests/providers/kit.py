@@ -13,6 +13,7 @@ CASES = [("openai", "chat"), ("openai", "responses"), ("anthropic", "messages")]
 CLIENTS = [CASES[0], CASES[2]]  # where only the talking matters: OpenAI's endpoints share one client
 BEDROCK, CONVERSE = ("bedrock", "invoke"), ("bedrock", "converse")
 FORMATS = [*CASES, BEDROCK, CONVERSE]
+SPEAKERS = ("azure", "groq", "compatible")  # servers that speak OpenAI's protocol (PROVIDERS §6, §7)
 MODELS = {
     "openai": "gpt-5.4-mini",
     "anthropic": "claude-haiku-4-5",

@@ -9,17 +9,24 @@ import pytest
 
 import providers
 from providers.contract import Unavailable
-from tests.providers.kit import CASES, each_format, prompt, template
+from tests.providers.kit import CASES, SPEAKERS, each_format, prompt, template
 
-SDKS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "boto3"}
+SDKS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "boto3"} | dict.fromkeys(SPEAKERS, "openai")
 ACCOUNT = {
     "OPENAI_API_KEY": "k",
     "ANTHROPIC_API_KEY": "k",
     "AWS_ACCESS_KEY_ID": "k",
     "AWS_SECRET_ACCESS_KEY": "k",
     "AWS_DEFAULT_REGION": "us-east-1",
+    "AZURE_OPENAI_API_KEY": "k",
+    "AZURE_OPENAI_ENDPOINT": "https://acme.openai.azure.com",
+    "OPENAI_API_VERSION": "2025-04-01-preview",
+    "GROQ_API_KEY": "k",
 }
+SOMEWHERE = {"OPENAI_BASE_URL": "https://llm.example/v1"}
+KEY_OF = {"bedrock": "AWS_ACCESS_KEY_ID", "azure": "AZURE_OPENAI_API_KEY", "compatible": "OPENAI_API_KEY"}
 KEYS = (
+    *("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "GROQ_API_KEY"),
     *("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"),
 )
@@ -33,7 +40,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_the_names_are_known() -> None:
-    assert providers.NAMES == ("openai", "anthropic", "bedrock") == tuple(SDKS)
+    assert providers.NAMES == ("openai", "anthropic", "bedrock", "azure", "groq", "compatible") == tuple(SDKS)
 
 
 def test_formats_need_no_sdk() -> None:
@@ -43,12 +50,12 @@ def test_formats_need_no_sdk() -> None:
 
 @pytest.mark.parametrize("name", providers.NAMES)
 def test_one_provider_never_loads_the_others_sdk(name: str) -> None:
-    code = f"import os; os.environ.update({ACCOUNT})\nimport providers; providers.connect({name!r})"
+    code = f"import os; os.environ.update({ACCOUNT | SOMEWHERE})\nimport providers; providers.connect({name!r})"
     assert loaded_after(code) & set(SDKS.values()) == {SDKS[name]}
 
 
 def test_an_unknown_provider_is_refused_with_the_choice() -> None:
-    with pytest.raises(ValueError, match="choose openai, anthropic or bedrock"):
+    with pytest.raises(ValueError, match="choose openai, anthropic, bedrock, azure, groq or compatible"):
         providers.load_format("nobody")
 
 
@@ -75,7 +82,9 @@ def test_without_a_key_a_person_is_needed(name: str, monkeypatch: pytest.MonkeyP
     for name_of_file in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name_of_file, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    wanted = {"bedrock": "set AWS_ACCESS_KEY_ID"}.get(name, f"set {name.upper()}_API_KEY")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.9:1/v1")
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "http://127.0.0.9:1/openai/v1")
+    wanted = f"set {KEY_OF.get(name, f'{name.upper()}_API_KEY')}"
     with pytest.raises(Unavailable, match=wanted) as caught:
         providers.connect(name)
     assert caught.value.kind == "blocked"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from providers import anthropic, openai
+from providers import anthropic, openai_batches
 from providers.contract import Gone, LineError, State, Status, Unavailable
 from tests.providers.bench import DAY_S, Bench
 from tests.providers.kit import CASES, CLIENTS
@@ -22,7 +22,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def openai_status(status: str, **members: Any) -> Status:
-    return openai.status_of(msgspec.convert({"id": "batch_1", "status": status} | members, openai._Batch))
+    return openai_batches.status_of(msgspec.convert({"id": "batch_1", "status": status} | members, openai_batches.Batch))
 
 
 def counted(total: int, completed: int, failed: int) -> dict[str, Any]:
