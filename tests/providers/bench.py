@@ -10,10 +10,23 @@ import providers
 from providers.contract import Found, Provider, Reply, ShardFile, Tag
 from providers.emulator import BatchRecord, Charge, Emulator, Fault, RequestRecord
 from providers.failures import patient
+from storage.content import file_sha8
+from storage.s3 import S3Store
 from tests.providers.kit import prompt, template
 
-CREATE = {"openai": "POST /v1/batches", "anthropic": "POST /v1/messages/batches"}
-LIST = {"openai": "GET /v1/batches", "anthropic": "GET /v1/messages/batches"}
+CREATE = {
+    "openai": "POST /v1/batches",
+    "anthropic": "POST /v1/messages/batches",
+    "bedrock": "POST /model-invocation-job",
+}
+LIST = {
+    "openai": "GET /v1/batches",
+    "anthropic": "GET /v1/messages/batches",
+    "bedrock": "GET /model-invocation-jobs",
+}
+BATCHES = {"openai": "/v1/batches", "anthropic": "/v1/messages/batches", "bedrock": "/model-invocation-job"}
+JOBS = "arn:aws:bedrock:us-east-1:000000000000:model-invocation-job/"
+ROLE = "arn:aws:iam::000000000000:role/batch"
 DAY_S = 86_400.0
 
 
@@ -30,21 +43,34 @@ class Bench:
     folder: Path
     timeout_s: float = 30.0
     connections: dict[tuple[str, str], Any] = field(default_factory=dict)
+    opened: list[Provider] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
+    store: S3Store | None = None  # where Bedrock reads requests and writes answers
 
     def __post_init__(self) -> None:
         self.began = self.emulator.now
         self._seen = len(self.emulator.requests)
         if self.case not in self.connections:
-            self.connections[self.case] = self.connect()
-        self.provider: Provider = replace(self.connections[self.case], patiently=patient(self.sleep))
+            self.connections[self.case] = self._connect()
+        own = {} if self.store is None else {"objects": self.store}
+        self.provider: Provider = replace(self.connections[self.case], patiently=patient(self.sleep), **own)
 
     @property
     def name(self) -> str:
         return self.case[0]
 
     def connect(self, **settings: Any) -> Provider:
-        return providers.connect(*self.case, sleep=self.sleep, **({"timeout_s": self.timeout_s} | settings))
+        """A client of this bench's own, closed with it."""
+        self.opened.append(self._connect(**settings))
+        return self.opened[-1]
+
+    def close(self) -> None:
+        for provider in self.opened:
+            provider.close()
+
+    def _connect(self, **settings: Any) -> Provider:
+        own = {} if self.store is None else {"objects": self.store, "options": {"role_arn": ROLE}}
+        return providers.connect(*self.case, sleep=self.sleep, **({"timeout_s": self.timeout_s} | own | settings))
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -55,10 +81,20 @@ class Bench:
         self.emulator.add_fault(Fault(action=action, route=route or CREATE[self.name], **how))
 
     def batch_route(self, method: str, tail: str = "") -> str:
-        return f"{method} /v1/{'' if self.name == 'openai' else 'messages/'}batches/*{tail}"
+        return f"{method} {BATCHES[self.name]}/*{tail}"
+
+    def cancel_route(self) -> str:
+        return self.batch_route("POST", "/stop" if self.name == "bedrock" else "/cancel")
 
     def results_route(self) -> str:
+        """Where results go wrong: for those that Bedrock writes to S3 it is ordered with the purchase."""
+        if self.name == "bedrock":
+            return CREATE[self.name]
         return "GET /v1/files/*/content" if self.name == "openai" else self.batch_route("GET", "/results")
+
+    def ref_of(self, batch: BatchRecord) -> str:
+        """What `create` calls a batch."""
+        return f"{JOBS}{batch.id}" if self.name == "bedrock" else batch.id
 
     def shard(self, requests: int = 5, name: str = "1-00001", text: str = "Question", **changes: Any) -> ShardFile:
         shared, asked = self.provider.format, template(self.case, **changes)
@@ -66,7 +102,12 @@ class Bench:
         lines = [shared.line(f"{prefix}{n:04}", shared.encode(asked, prompt(f"{text} {n}"))) for n in range(requests)]
         path = self.folder / f"{name}.jsonl"
         path.write_bytes(b"".join(lines))
-        return ShardFile(path, "file:///nowhere", requests, asked.model, prefix)
+        if self.store is None:
+            return ShardFile(path, "file:///nowhere", requests, asked.model, prefix)
+        key = f"jobs/night/shards/{name}.{file_sha8(path)}.jsonl"
+        self.store.create_from(key, path)
+        answers = f"{self.store.url}/jobs/night/bedrock/{name}/"
+        return ShardFile(path, f"{self.store.url}/{key}", requests, asked.model, prefix, answers)
 
     def buy(self, shard: ShardFile | None = None, tag: Tag | None = None) -> str:
         bought = shard or self.shard()
@@ -88,7 +129,8 @@ class Bench:
         return {raw.kind: b"".join(raw.chunks) for raw in self.provider.raw(ref)}
 
     def lines(self, ref: str) -> list[bytes]:
-        return [line for data in self.files(ref).values() for line in data.split(b"\n") if line]
+        files = self.files(ref).items()
+        return [line for kind, data in files if kind != "batch" for line in data.split(b"\n") if line]
 
     def replies(self, ref: str) -> list[Reply]:
         return [self.provider.format.decode(line) for line in self.lines(ref)]

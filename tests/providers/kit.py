@@ -10,10 +10,11 @@ from providers import load_format
 from providers.contract import Format, Prompt, RequestTemplate
 
 CASES = [("openai", "chat"), ("openai", "responses"), ("anthropic", "messages")]
-CLIENTS = [CASES[0], CASES[2]]  # where only the talking matters: OpenAI's endpoints share one client
 BEDROCK, CONVERSE = ("bedrock", "invoke"), ("bedrock", "converse")
 FORMATS = [*CASES, BEDROCK, CONVERSE]
 SPEAKERS = ("azure", "groq", "compatible")  # servers that speak OpenAI's protocol (PROVIDERS §6, §7)
+SENT = [CASES[0], CASES[2]]  # where requests and answers go over the wire
+CLIENTS = [*SENT, BEDROCK]  # where only the talking matters: the endpoints of a provider share one client
 MODELS = {
     "openai": "gpt-5.4-mini",
     "anthropic": "claude-haiku-4-5",

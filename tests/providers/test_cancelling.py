@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from providers.contract import State, Unavailable
-from tests.providers.bench import Bench
-from tests.providers.kit import CASES, CLIENTS
+from tests.providers.bench import JOBS, Bench
+from tests.providers.kit import BEDROCK, CASES, CLIENTS
 
 
 @pytest.fixture(params=CLIENTS, ids="-".join)
@@ -16,7 +16,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def cancels(bench: Bench) -> int:
-    return sum(one.path.endswith("/cancel") for one in bench.requests)
+    return sum(one.path.endswith(("/cancel", "/stop")) for one in bench.requests)
 
 
 @pytest.mark.parametrize("after_s", [0, 300, 590])
@@ -47,7 +47,7 @@ def test_a_batch_that_has_ended_is_left_alone(bench: Bench) -> None:
     assert bench.outcomes(ref) == ["succeeded"] * 5
 
 
-@pytest.mark.parametrize("case", CASES[:1], ids="-".join)
+@pytest.mark.parametrize("case", [CASES[0], BEDROCK], ids="-".join)
 def test_a_batch_that_was_rejected_is_left_alone(bench: Bench) -> None:
     bench.fault("reject", code="invalid_json_line")
     ref = bench.finished()
@@ -65,7 +65,7 @@ def test_an_expired_batch_is_left_alone(bench: Bench) -> None:
 @pytest.mark.parametrize("how", [{"action": "status", "status": 503}, {"action": "drop_before"}])
 def test_a_cancel_that_fails_in_passing_is_tried_again(bench: Bench, how: dict[str, Any]) -> None:
     ref = bench.buy()
-    bench.fault(route=bench.batch_route("POST", "/cancel"), **how)
+    bench.fault(route=bench.cancel_route(), **how)
     bench.provider.cancel(ref)
     assert bench.provider.status(ref).state is State.stopping
 
@@ -73,16 +73,18 @@ def test_a_cancel_that_fails_in_passing_is_tried_again(bench: Bench, how: dict[s
 @pytest.mark.parametrize(("status", "kind"), [(401, "blocked"), (409, "later"), (500, "later")])
 def test_a_cancel_that_is_refused_while_the_batch_runs_is_an_error(bench: Bench, status: int, kind: str) -> None:
     ref = bench.buy()
-    bench.fault("status", bench.batch_route("POST", "/cancel"), status=status, times=0)
+    bench.fault("status", bench.cancel_route(), status=status, times=0)
     with pytest.raises(Unavailable) as caught:
         bench.provider.cancel(ref)
     assert caught.value.kind == kind
 
 
 def test_an_unknown_batch_cannot_be_stopped(bench: Bench) -> None:
-    unknown = (
-        "batch_00000000000000000000000000000000" if bench.name == "openai" else "msgbatch_000000000000000000000000"
-    )
+    unknown = {
+        "openai": "batch_00000000000000000000000000000000",
+        "anthropic": "msgbatch_000000000000000000000000",
+        "bedrock": f"{JOBS}000000000000",
+    }[bench.name]
     with pytest.raises(Unavailable) as caught:
         bench.provider.cancel(unknown)
     assert caught.value.kind == "absent"

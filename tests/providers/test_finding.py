@@ -7,9 +7,11 @@ import pytest
 
 from providers.contract import OutcomeUnknown, ShardFile, Unavailable
 from tests.providers.bench import DAY_S, LIST, Bench
-from tests.providers.kit import CASES, CLIENTS
+from tests.providers.kit import BEDROCK, CASES, CLIENTS, SENT
 
 OPENAI, _, ANTHROPIC = CASES
+sent_only = pytest.mark.parametrize("case", SENT, ids="-".join)
+by_tag = pytest.mark.parametrize("case", [OPENAI, BEDROCK], ids="-".join)
 openai_only = pytest.mark.parametrize("case", CASES[:1], ids="-".join)
 anthropic_only = pytest.mark.parametrize("case", [ANTHROPIC], ids="-".join)
 
@@ -25,7 +27,7 @@ def lose(bench: Bench, shard: ShardFile, send: int = 1) -> str:
     bench.fault("accept_then_drop")
     with pytest.raises(OutcomeUnknown):
         bench.buy(shard, bench.tag(send))
-    return bench.batches[-1].id
+    return bench.ref_of(bench.batches[-1])
 
 
 def test_a_lost_purchase_is_found(bench: Bench) -> None:
@@ -40,15 +42,15 @@ def test_nothing_is_found_where_nothing_was_bought(bench: Bench) -> None:
     assert bench.find(bench.shard()) == []
 
 
-@openai_only
-def test_openai_is_certain_by_the_tag(bench: Bench) -> None:
+@by_tag
+def test_what_comes_back_with_a_tag_is_certain(bench: Bench) -> None:
     shard = bench.shard()
     ref = lose(bench, shard)
     assert [(found.ref, found.certain) for found in bench.find(shard)] == [(ref, True)]
 
 
-@openai_only
-def test_openai_tells_tags_apart(bench: Bench) -> None:
+@by_tag
+def test_tags_are_told_apart(bench: Bench) -> None:
     """Another send of the shard, another shard of the same size: neither is this purchase."""
     first, other = bench.shard(), bench.shard(name="1-00002")
     bench.buy(other, bench.tag(1, "1-00002"))
@@ -75,6 +77,7 @@ def test_clocks_that_disagree_by_minutes_do_not_hide_a_purchase(bench: Bench) ->
     assert [found.ref for found in bench.find(shard, since=bench.later(minutes=8))] == [ref]
 
 
+@sent_only
 def test_a_purchase_is_found_behind_a_page_of_others(bench: Bench) -> None:
     """RELIABILITY §5, fault 6: lists come in pages of a hundred, newest first."""
     shard = bench.shard()
@@ -86,6 +89,7 @@ def test_a_purchase_is_found_behind_a_page_of_others(bench: Bench) -> None:
     assert [found.ref for found in bench.find(shard)] == [ref]
 
 
+@sent_only
 def test_paging_stops_at_batches_that_are_too_old(bench: Bench) -> None:
     for n in range(101):
         small = bench.shard(requests=1, name=f"2-{n:05}")
@@ -187,7 +191,7 @@ def test_results_that_cannot_be_read_leave_it_open(bench: Bench, how: dict[str, 
     assert [(found.ref, found.certain) for found in bench.find(shard)] == [(ref, False)]
 
 
-@openai_only
+@by_tag
 def test_a_batch_that_was_rejected_is_found_too(bench: Bench) -> None:
     """It was our purchase, even if it came to nothing."""
     bench.fault("reject", code="token_limit_exceeded")

@@ -7,12 +7,12 @@ import pytest
 from providers.contract import Unavailable
 from providers.emulator import RequestRecord
 from tests.providers.bench import Bench
-from tests.providers.kit import CASES, CLIENTS
+from tests.providers.kit import CASES, SENT
 
 openai_only = pytest.mark.parametrize("case", CASES[:1], ids="-".join)
 
 
-@pytest.fixture(params=CLIENTS, ids="-".join)
+@pytest.fixture(params=SENT, ids="-".join)
 def case(request: pytest.FixtureRequest) -> tuple[str, str]:
     chosen: tuple[str, str] = request.param
     return chosen

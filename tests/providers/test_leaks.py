@@ -9,7 +9,7 @@ import pytest
 
 from providers.contract import ProviderError, Tag
 from tests.providers.bench import LIST, Bench
-from tests.providers.kit import CLIENTS
+from tests.providers.kit import CLIENTS, SENT
 
 
 @pytest.fixture(params=CLIENTS, ids="-".join)
@@ -27,6 +27,7 @@ def watched(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A bench with a key and a prompt that must not be seen again."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
     bench.provider = bench.connect()
     return bench
 
@@ -91,6 +92,7 @@ def test_a_failed_upload_repeats_nothing(watched: Bench, fault: dict[str, Any]) 
         assert_clean(told_by(lambda: watched.provider.stage(shard)))
 
 
+@pytest.mark.parametrize("case", SENT, ids="-".join)
 def test_a_download_that_breaks_off_repeats_nothing(watched: Bench) -> None:
     ref = watched.finished(watched.shard(text=PROMPT))
     watched.fault("cut", watched.results_route(), after=900)

@@ -13,6 +13,7 @@ from tests.providers.bench import DAY_S, Bench
 from tests.providers.kit import CASES
 
 OPENAI, _, ANTHROPIC = CASES
+sent_only = pytest.mark.parametrize("case", CASES, ids="-".join)
 openai_only = pytest.mark.parametrize("case", CASES[:2], ids="-".join)
 anthropic_only = pytest.mark.parametrize("case", [ANTHROPIC], ids="-".join)
 
@@ -81,6 +82,7 @@ def test_an_empty_file_id_is_no_file(bench: Bench) -> None:
     assert list(bench.files(bench.finished())) == ["output"]
 
 
+@sent_only
 def test_an_expired_batch_gives_what_was_done(bench: Bench) -> None:
     """PROVIDERS §1.3, §2.3: it is paid; peers leave it lying (PEERS §4)."""
     bench.fault("expire", fraction=0.4)
@@ -89,6 +91,7 @@ def test_an_expired_batch_gives_what_was_done(bench: Bench) -> None:
     assert ids(bench, ref) == expected_ids(10)
 
 
+@sent_only
 def test_a_cancelled_batch_gives_what_was_done(bench: Bench) -> None:
     ref = bench.buy(bench.shard(requests=10))
     bench.emulator.advance(300)
@@ -126,6 +129,7 @@ def test_results_before_the_end_are_not_there_yet(bench: Bench) -> None:
         bench.files(ref)
 
 
+@sent_only
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 def test_a_download_that_breaks_off_is_an_error(bench: Bench, framing: str) -> None:
     """PROVIDERS §0.3: the transport's own exception, raised in the middle of the stream."""
@@ -136,6 +140,7 @@ def test_a_download_that_breaks_off_is_an_error(bench: Bench, framing: str) -> N
     assert ids(bench, ref) == expected_ids(5)
 
 
+@sent_only
 @pytest.mark.parametrize("at", ["byte", "line", "mid"])
 def test_a_download_that_ends_early_without_a_word_arrives_as_sent(bench: Bench, at: str) -> None:
     """PROVIDERS §0.3: no error tells of it, so the caller counts; the bytes are the beginning of the file."""
@@ -149,8 +154,8 @@ def test_a_download_that_ends_early_without_a_word_arrives_as_sent(bench: Bench,
 @pytest.mark.parametrize(("action", "change"), [("missing_lines", -1), ("duplicate_lines", 1), ("stranger_lines", 1)])
 def test_lines_too_few_or_too_many_arrive_as_sent(bench: Bench, action: str, change: int) -> None:
     """RELIABILITY §5, fault 9: twins and strangers are read like any other line; the collector sorts them out."""
-    ref = bench.finished()
     bench.fault(action, bench.results_route())
+    ref = bench.finished()
     assert sum(ids(bench, ref).values()) == 5 + change
 
 
@@ -160,6 +165,7 @@ def test_counts_that_disagree_with_the_files_change_nothing(bench: Bench) -> Non
     assert ids(bench, ref) == expected_ids(5)
 
 
+@sent_only
 @pytest.mark.parametrize("how", [{"action": "status", "status": 503}, {"action": "drop_before"}])
 def test_a_download_that_does_not_begin_is_an_error(bench: Bench, how: dict[str, Any]) -> None:
     ref = bench.finished()
@@ -168,6 +174,7 @@ def test_a_download_that_does_not_begin_is_an_error(bench: Bench, how: dict[str,
         bench.files(ref)
 
 
+@sent_only
 def test_results_that_are_404_in_passing_are_not_gone(bench: Bench) -> None:
     """PROVIDERS §2.9: results of a batch that has ended can be unknown for a moment."""
     ref = bench.finished()
@@ -178,6 +185,7 @@ def test_results_that_are_404_in_passing_are_not_gone(bench: Bench) -> None:
     assert len(bench.replies(ref)) == 5
 
 
+@sent_only
 def test_results_the_provider_keeps_no_longer_are_gone(bench: Bench) -> None:
     """PROVIDERS §1.2, §2.2: 30 days after the end, 29 days after creation."""
     ref = bench.buy()
