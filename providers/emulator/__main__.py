@@ -9,19 +9,23 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from providers.emulator.bedrock_settings import BedrockSettings
 from providers.emulator.emulator import Emulator
 from providers.emulator.faults import Fault
 from providers.emulator.world import Rates
 
+_AWS = ("BEDROCK", "BEDROCK_RUNTIME", "SERVICE_QUOTAS")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve as the arguments say; prints the two base URLs first."""
+    """Serve as the arguments say; prints the base URLs first."""
     emulator = emulator_of(_parser().parse_args(arguments))
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     with emulator:
-        sys.stdout.write(f"OPENAI_BASE_URL={emulator.url}/v1\nANTHROPIC_BASE_URL={emulator.url}\n")
+        aws = "".join(f"AWS_ENDPOINT_URL_{name}={emulator.url}\n" for name in _AWS)
+        sys.stdout.write(f"OPENAI_BASE_URL={emulator.url}/v1\nANTHROPIC_BASE_URL={emulator.url}\n{aws}")
         sys.stdout.flush()
         over.wait()
     return 0
@@ -38,6 +42,8 @@ def emulator_of(asked: argparse.Namespace) -> Emulator:
         faults=[fault_of(text) for text in asked.fault],
         state_dir=asked.state_dir,
         enqueued_token_limit=asked.enqueued_token_limit,
+        s3_endpoint=asked.s3_endpoint,
+        bedrock=BedrockSettings(min_records=asked.bedrock_min_records),
     )
 
 
@@ -69,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fault", action="append", default=[], metavar="NAME=VALUE,…", help="may be repeated")
     parser.add_argument("--state-dir", type=Path, help="where files and charges are kept; default: nowhere")
     parser.add_argument("--enqueued-token-limit", type=int, help="OpenAI's queue, per model; default: none")
+    parser.add_argument("--s3-endpoint", help="where Bedrock's buckets are; default: AWS_ENDPOINT_URL_S3")
+    parser.add_argument("--bedrock-min-records", type=int, default=100, help="of a job (default 100)")
     for rate in fields(Rates):
         parser.add_argument(f"--{rate.name}", type=float, default=0.0, metavar="SHARE", help="share of items, 0 to 1")
     return parser

@@ -158,6 +158,7 @@ class Bedrock:
         """Take the input in; what is wrong with it makes the job fail once it is validated."""
         path = self._world.folder / f"{job_id}.requests"
         try:
+            self._buckets.check(job.asked.output_uri)
             job.sources, sheet = records.read(self._world, self._buckets, job.asked.input_uri, path)
         except (records.Complaint, Unreachable) as wrong:
             job.complaint = job.complaint or str(wrong)

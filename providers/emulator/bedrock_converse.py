@@ -11,7 +11,9 @@ from providers.emulator.bedrock_words import (
     closed,
     decoded,
     encoded,
+    first,
     limit_of,
+    part,
     texts,
 )
 from providers.emulator.schemas import anthropic_complaint
@@ -40,7 +42,7 @@ _INFERENCE = frozenset({"maxTokens", "temperature", "topP", "stopSequences"})
 def read(ask: Ask, _target: Target, *, structured: bool) -> Prompt:
     """A Converse body; `structured`: whether the model can be held to a schema."""
     closed(ask, _KNOWN)
-    config = ask.get("inferenceConfig", {})
+    config = part(ask, "inferenceConfig")
     closed(config, _INFERENCE, "inferenceConfig.")
     parts = conversation(ask)
     make = _shape(ask, structured=structured)
@@ -71,12 +73,9 @@ def conversation(ask: Ask) -> list[bytes]:
 
 def tool_of(ask: Ask) -> tuple[str, Make | None]:
     """The name of the first tool offered, and what makes its arguments."""
-    offered = (ask.get("toolConfig") or {}).get("tools") or [{}]
-    spec = offered[0].get("toolSpec")
-    if not isinstance(spec, dict):
-        return "", None
-    schema = spec.get("inputSchema", {}).get("json", {})
-    return spec.get("name", "tool"), compiled({**schema, "type": "object"})
+    spec = part(first(part(ask, "toolConfig"), "tools"), "toolSpec")
+    schema = part(part(spec, "inputSchema"), "json")
+    return (spec.get("name", "tool"), compiled({**schema, "type": "object"})) if spec else ("", None)
 
 
 def said(digest: bytes, tool: str, spoken: Spoken) -> tuple[list[dict[str, Any]], str]:
@@ -91,14 +90,14 @@ def said(digest: bytes, tool: str, spoken: Spoken) -> tuple[list[dict[str, Any]]
 
 
 def _shape(ask: Ask, *, structured: bool) -> Make | None:
-    shape = (ask.get("outputConfig") or {}).get("textFormat")
-    if shape is None:
+    shape = part(part(ask, "outputConfig"), "textFormat")
+    if not shape:
         return None
     if not structured:
         raise Objection("This model doesn't support the outputConfig.textFormat field.")
     if shape.get("type") != "json_schema":
         raise Objection("outputConfig.textFormat.type: expected json_schema")
-    text = shape.get("structure", {}).get("jsonSchema", {}).get("schema")
+    text = part(part(shape, "structure"), "jsonSchema").get("schema")
     schema = read_json(text.encode()) if isinstance(text, str) else None
     if not isinstance(schema, dict):
         raise Objection("outputConfig.textFormat.structure.jsonSchema.schema: expected a JSON schema as a string")

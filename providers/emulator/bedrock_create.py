@@ -89,19 +89,22 @@ def _place(asked: Mapping[str, Any], name: str, member: str) -> Iterator[str]:
 
 def _tags(tags: Any) -> Iterator[str]:
     if not isinstance(tags, list) or len(tags) > 200:
-        yield _broken("tags", len(tags), "Member must have length less than or equal to 200")
+        yield _broken("tags", tags, "Member must have length less than or equal to 200")
         return
     for tag in tags:
+        if not isinstance(tag, dict):
+            yield _broken("tags", tag, "Member must have a key and a value")
+            continue
         yield from _text(tag, "key", _TAG, 128, required=True)
         yield from _text(tag, "value", _TAG, 256, required=True, empty=True)
 
 
 def _network(config: Any) -> Iterator[str]:
     for name, most in (("subnetIds", 16), ("securityGroupIds", 5)):
-        ids = config.get(name)
+        ids = config.get(name) if isinstance(config, dict) else None
         if not isinstance(ids, list) or not 1 <= len(ids) <= most:
             yield _broken(f"vpcConfig.{name}", ids, f"Member must have length from 1 to {most}")
-        elif not all(re.fullmatch(_NETWORK_ID, one) and len(one) <= 32 for one in ids):
+        elif not all(re.fullmatch(_NETWORK_ID, str(one)) and len(str(one)) <= 32 for one in ids):
             yield _broken(f"vpcConfig.{name}", ids, f"Member must satisfy regular expression pattern: {_NETWORK_ID}")
 
 

@@ -1,5 +1,6 @@
 """The jobs of one Bedrock account: their status words, documents and output objects (PROVIDERS §3.3, §3.4)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +10,14 @@ import msgspec
 from providers.emulator import bedrock_records as records
 from providers.emulator.batches import Batch, Phase, Registry
 from providers.emulator.bedrock_create import Asked
-from providers.emulator.bedrock_errors import problem
+from providers.emulator.bedrock_errors import invalid, problem
 from providers.emulator.bedrock_s3 import Buckets, Source, Unreachable
 from providers.emulator.bedrock_words import Target
 from providers.emulator.bodies import mangled
 from providers.emulator.work import Work
 from providers.emulator.world import Patience, World, moment
 
+_IDENTIFIER = re.compile(r"(arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:model-invocation-job/)?[a-z0-9]{12}")
 _SUBMITTED, _VALIDATED = 0.25, 0.75  # shares of the lead: until validating, until scheduled
 _WORDS = {
     Phase.rejected: "Failed",
@@ -58,6 +60,8 @@ class Jobs:
 
     def find(self, identifier: str) -> Batch:
         """The job with this id or ARN."""
+        if not _IDENTIFIER.fullmatch(identifier):
+            raise invalid(f"jobIdentifier: Member must satisfy regular expression pattern: {_IDENTIFIER.pattern}")
         batch = self.registry.find(identifier.rpartition("/")[2])
         if batch is None or identifier not in {batch.id, self.job(batch).arn}:
             raise problem("ResourceNotFoundException", f"Could not find the job {identifier}.")

@@ -3,13 +3,14 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from providers.emulator.bedrock_errors import invalid
 
 Document = dict[str, Any]
 _PAGE = 100  # where the call names no maxResults
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _STATUSES = {
     "Submitted",
     "Validating",
@@ -30,7 +31,8 @@ def page_of(query: Mapping[str, str], documents: list[Document]) -> tuple[list[D
     The newest come first unless `sortOrder` says otherwise.
     """
     _check(query)
-    rows = [one for one in documents if _wanted(query, one)]
+    after, before = _time(query, "submitTimeAfter", _FIRST), _time(query, "submitTimeBefore", _LAST)
+    rows = [one for one in documents if _wanted(query, one) and after < _submitted(one) < before]
     if query.get("sortOrder", "Descending") == "Descending":
         rows.reverse()
     start = _start(query.get("nextToken", ""), rows)
@@ -50,21 +52,20 @@ def _check(query: Mapping[str, str]) -> None:
 
 
 def _wanted(query: Mapping[str, str], document: Document) -> bool:
-    submitted = datetime.fromisoformat(document["submitTime"])
-    after, before = query.get("submitTimeAfter"), query.get("submitTimeBefore")
-    return (
-        query.get("nameContains", "") in document["jobName"]
-        and query.get("statusEquals", document["status"]) == document["status"]
-        and (after is None or submitted > _time("submitTimeAfter", after))
-        and (before is None or submitted < _time("submitTimeBefore", before))
-    )
+    status = document["status"]
+    return query.get("nameContains", "") in document["jobName"] and query.get("statusEquals", status) == status
 
 
-def _time(name: str, text: str) -> datetime:
+def _submitted(document: Document) -> datetime:
+    return datetime.fromisoformat(document["submitTime"])
+
+
+def _time(query: Mapping[str, str], name: str, usual: datetime) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(query[name]) if name in query else usual
     except ValueError:
         raise invalid(f"{name}: not an ISO 8601 time") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _size(text: str) -> int:

@@ -13,7 +13,9 @@ from providers.emulator.bedrock_words import (
     closed,
     decoded,
     encoded,
+    first,
     limit_of,
+    part,
     texts,
 )
 from providers.emulator.spoken import Spoken
@@ -32,7 +34,7 @@ _OLD_MISTRAL = re.compile(r"mistral\.(mistral-7b|mixtral|mistral-large-2402|mist
 def nova(ask: Ask, _target: Target) -> Prompt:
     """Amazon Nova: Converse's messages, its own names for the usage."""
     closed(ask, _NOVA)
-    config = ask.get("inferenceConfig", {})
+    config = part(ask, "inferenceConfig")
     closed(config, _NOVA_INFERENCE, "inferenceConfig.")
     tool, make = tool_of(ask)
 
@@ -118,18 +120,16 @@ def _choices(target: Target, digest: bytes, tool: str, spoken: Spoken, spent: in
 
 
 def _format(ask: Ask) -> Make | None:
-    shape = ask.get("response_format")
-    if not isinstance(shape, dict) or shape.get("type") != "json_schema":
+    shape = part(ask, "response_format")
+    if shape.get("type") != "json_schema":
         return None
-    schema = shape.get("json_schema", {}).get("schema")
-    if not isinstance(schema, dict):
+    schema = part(part(shape, "json_schema"), "schema")
+    if not schema:
         raise Objection("response_format.json_schema.schema: expected a JSON schema")
     return compiled(schema)
 
 
 def _function(ask: Ask) -> tuple[str, Make | None]:
-    offered = ask.get("tools") or [{}]
-    function = offered[0].get("function")
-    if not isinstance(function, dict):
-        return "", None
-    return function.get("name", "tool"), compiled({**function.get("parameters", {}), "type": "object"})
+    function = part(first(ask, "tools"), "function")
+    parameters = part(function, "parameters")
+    return (function.get("name", "tool"), compiled({**parameters, "type": "object"})) if function else ("", None)

@@ -4,12 +4,15 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import create_loader
 
 from providers.emulator.world import World
 
@@ -37,6 +40,13 @@ class Buckets:
         self._world = world
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
+
+    def check(self, uri: str) -> None:
+        """Raises Unreachable when the bucket is not there or not ours."""
+        try:
+            self._client().head_bucket(Bucket=_split(uri)[0])
+        except (BotoCoreError, ClientError) as error:
+            raise Unreachable(f"The service role could not reach the bucket of {uri}: {_why(error)}") from error
 
     def sources(self, uri: str) -> list[Source]:
         """The input objects at an S3 URI: the object itself, or every *.jsonl below it as a folder."""
@@ -79,7 +89,7 @@ class Buckets:
             yield from page.get("Contents", ())
 
     def _client(self) -> Any:
-        """Made when first needed, which takes longer than most tests."""
+        """Made when first needed, from the environment as it is then."""
         endpoint = self._world.settings.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
         if not endpoint:
             raise Unreachable("No S3 server was given: start the emulator with s3_endpoint or AWS_ENDPOINT_URL_S3.")
@@ -87,10 +97,18 @@ class Buckets:
             if endpoint not in self._clients:
                 config = Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60)
                 region = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
-                self._clients[endpoint] = boto3.session.Session().client(
+                session = botocore.session.get_session()
+                session.register_component("data_loader", _loader())
+                self._clients[endpoint] = boto3.session.Session(botocore_session=session).client(
                     "s3", endpoint_url=endpoint, region_name=region, config=config
                 )
             return self._clients[endpoint]
+
+
+@cache
+def _loader() -> Any:
+    """AWS's descriptions of its services, which take longer to read than most tests to run."""
+    return create_loader()
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -52,6 +52,22 @@ def object_of(body: bytes) -> Ask:
     return asked
 
 
+def part(ask: Ask, name: str) -> Ask:
+    """An object inside the request; empty when it is absent."""
+    inner = ask.get(name)
+    if inner is None:
+        return {}
+    if not isinstance(inner, dict):
+        raise Objection(f"{name}: expected an object")
+    return inner
+
+
+def first(ask: Ask, name: str) -> Ask:
+    """The first object of a list inside the request; empty when it is absent."""
+    listed = texts(ask, name, required=False)
+    return listed[0] if listed else {}
+
+
 def closed(ask: Ask, known: frozenset[str], place: str = "") -> None:
     """Object to members that nobody knows."""
     for name in ask:
@@ -71,7 +87,7 @@ def limit_of(ask: Ask, *names: str) -> int:
 def texts(ask: Ask, name: str, *, required: bool = True) -> list[dict[str, Any]]:
     """A list of objects, which must not be empty when it is `required`."""
     listed = ask.get(name)
-    if listed is None and not required:
+    if not listed and not required:
         return []
     if not isinstance(listed, list) or not listed or not all(isinstance(one, dict) for one in listed):
         raise Objection(f"{name}: expected a list of at least one object")

@@ -81,6 +81,11 @@ class Charge:
     input_tokens: int
     output_tokens: int
 
+    @property
+    def synchronous(self) -> bool:
+        """Whether it was billed at the full price."""
+        return not self.batch_id
+
 
 class Dice:
     """Decides fates. The same seed, prompt and limit give the same fate, except that a transient error strikes once."""

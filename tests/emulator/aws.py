@@ -1,4 +1,4 @@
-"""What the Bedrock tests share: clients, records, jobs in a real S3 server, botocore's own models."""
+"""What the Bedrock tests share: clients, records, jobs in a real S3 server."""
 
 import json
 import uuid
@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 import boto3
-import botocore.session
 from botocore.config import Config
 
 from providers.emulator import Emulator
@@ -122,9 +121,3 @@ class Account:
 
     def manifest(self, arn: str) -> dict[str, int]:
         return dict(json.loads(self.read(arn, "manifest.json.out")))
-
-
-@cache
-def model(service: str) -> Any:
-    """botocore's own description of a service."""
-    return botocore.session.get_session().get_service_model(service)
