@@ -147,8 +147,14 @@ def poll(session: Session, wanted: str | None, watch: bool) -> int:
 
 
 def collect(session: Session, wanted: str | None) -> int:
-    """A pass that sends nothing."""
-    night = one_pass(session.desk, _chosen(session.desk, wanted), send=False)
+    """A pass that sends nothing; for a job that was named, also what is damaged of it is made again."""
+    desk = session.desk
+    jobs, troubles = _chosen(desk, wanted), list[str]()
+    if wanted is not None:
+        with desk.exclusive("looking for damage"):
+            troubles = collecting.mend_job(desk, load_job(desk.store, jobs[0]))
+    night = one_pass(desk, jobs, send=False)
+    night.troubles = troubles + night.troubles
     return _show_night(session, night)
 
 

@@ -1,10 +1,11 @@
 """Collecting: the provider's bytes into our store, then outcomes, then what to try again; each step can be repeated."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -14,12 +15,11 @@ from batchjobs.grace import still_due
 from batchjobs.jobs import Job, load_job, reread
 from batchjobs.plan import Plan
 from batchjobs.retry import plan_retry
-from batchjobs.settle import settle
+from batchjobs.settle import keep, settle, settle_again
 from batchjobs.shards import Phase, Shard
 from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
 from providers.contract import Gone, Provider, RawFile, Unavailable
-from storage.content import file_sha8
 from storage.contract import Damaged, Missing
 from storage.layout import raw_key
 
@@ -52,11 +52,10 @@ def _bring_forward(desk: Desk, job: Job, shard: Shard, tokens: int | None) -> Jo
         fetch(desk, job, shard, desk.provider_of(job.plan))
         job, shard = _reread(desk, job, shard)
     if shard.phase is Phase.fetched:
-        provider_format = desk.format(job.plan.provider, job.plan.endpoint)
-        settle(desk, job, shard, provider_format, task_of(job.plan).result)
+        _settle(desk, job, shard)
         job, shard = _reread(desk, job, shard)
     if job.retry_due(shard):
-        plan_retry(desk, job, shard, tokens=tokens)
+        _plan_retry(desk, job, shard, tokens)
         job, shard = _reread(desk, job, shard)
     return job
 
@@ -64,6 +63,28 @@ def _bring_forward(desk: Desk, job: Job, shard: Shard, tokens: int | None) -> Jo
 def _reread(desk: Desk, job: Job, shard: Shard) -> tuple[Job, Shard]:
     job = reread(desk.store, job, shard)
     return job, next(s for s in job.shards if s.plan.id == shard.plan.id)
+
+
+def _settle(desk: Desk, job: Job, shard: Shard) -> None:
+    lines, result = desk.format(job.plan.provider, job.plan.endpoint), task_of(job.plan).result
+    try:
+        settle(desk, job, shard, lines, result)
+    except (Damaged, Missing):
+        lost = unreadable(desk, _copies(shard))
+        if not lost:
+            raise
+        fetch_again(desk, job, shard, lost)
+        settle(desk, *_reread(desk, job, shard), lines, result)
+
+
+def _plan_retry(desk: Desk, job: Job, shard: Shard, tokens: int | None) -> None:
+    try:
+        plan_retry(desk, job, shard, tokens=tokens)
+    except (Damaged, Missing):
+        if not unreadable(desk, _tables(shard)):
+            raise
+        mend(desk, job, shard)
+        plan_retry(desk, *_reread(desk, job, shard), tokens=tokens)
 
 
 def task_of(plan: Plan) -> Task:
@@ -93,19 +114,20 @@ class _Copy:
 
 def fetch(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
     """Copy every result file into the store, then say so in the ledger. Raises Unavailable."""
-    with desk.spool() as spool:
-        try:
-            copies = _download_whole(desk, job, shard, provider, spool)
-        except Gone as error:
-            _note_gone(desk, job, shard, str(error))
-            return
-        except Unavailable as error:
-            if error.kind != "absent" or still_due(desk, job, shard, _grace(provider)):
-                raise
-            _note_gone(desk, job, shard, str(error))
-            return
-        files = [_keep(desk, job, shard, number, copy) for number, copy in enumerate(copies, start=1)]
-    desk.append(job.id, shard.plan.id, shard.number, "fetched", {"files": files})
+    try:
+        files = _copied(desk, job, shard, provider)
+    except (Gone, Unavailable) as error:
+        if not _is_gone(error, desk, job, shard, provider):
+            raise
+        _note_gone(desk, job, shard, str(error))
+    else:
+        desk.append(job.id, shard.plan.id, shard.number, "fetched", {"files": files})
+
+
+def _is_gone(error: Gone | Unavailable, desk: Desk, job: Job, shard: Shard, provider: Provider) -> bool:
+    """Does the provider keep the results no more, by its word or by its silence?"""
+    absent = isinstance(error, Unavailable) and error.kind == "absent"
+    return isinstance(error, Gone) or (absent and not still_due(desk, job, shard, _grace(provider)))
 
 
 def _grace(provider: Provider) -> timedelta:
@@ -151,10 +173,89 @@ def _download(raw: RawFile, path: Path) -> _Copy:
     return _Copy(raw.kind, path, lines + (last != b"\n"), size, sha.hexdigest())
 
 
-def _keep(desk: Desk, job: Job, shard: Shard, number: int, copy: _Copy) -> dict[str, object]:
-    key = raw_key(job.id, shard.plan.id, number, copy.kind, file_sha8(copy.path))
-    desk.store.create_from(key, copy.path)
+def _copied(desk: Desk, job: Job, shard: Shard, provider: Provider) -> list[dict[str, Any]]:
+    """Copy every result file into the store; what the ledger tells of the copies. Raises Gone, Unavailable."""
+    with desk.spool() as spool:
+        copies = enumerate(_download_whole(desk, job, shard, provider, spool), start=1)
+        return [_keep(desk, job, shard, number, copy) for number, copy in copies]
+
+
+def _keep(desk: Desk, job: Job, shard: Shard, number: int, copy: _Copy) -> dict[str, Any]:
+    def key_of(sha8: str, free: int) -> str:
+        return raw_key(job.id, shard.plan.id, free, copy.kind, sha8)
+
+    key = keep(desk, copy.path, key_of, number)
     return {"key": key, "kind": copy.kind, "lines": copy.lines, "bytes": copy.bytes, "sha256": copy.sha256}
+
+
+def fetch_again(desk: Desk, job: Job, shard: Shard, lost: Sequence[str]) -> None:
+    """Copy the results of a fetched shard once more, because our copies `lost` are damaged or missing.
+
+    Raises Unavailable; Damaged where the provider keeps them no more, unless the job was cancelled: a damaged copy may
+    be all there is, and only a person says that nobody has a better one.
+    """
+    provider = desk.provider_of(job.plan)
+    try:
+        told: dict[str, Any] = {"files": _copied(desk, job, shard, provider)}
+    except (Gone, Unavailable) as error:
+        if not _is_gone(error, desk, job, shard, provider):
+            raise
+        if not job.cancelled:
+            raise Damaged(
+                f"{_lost(lost, error)}: restore it, or give its answers up with `batchjobs cancel {job.id}`."
+            ) from None
+        told = {"files": [file for file in shard.files if file["key"] not in lost], "gone": _lost(lost, error)[:500]}
+    desk.append(job.id, shard.plan.id, shard.number, "refetched", told)
+
+
+def _lost(keys: Sequence[str], error: Exception) -> str:
+    return f"{', '.join(keys)} is damaged or missing, and the provider cannot send it again ({error})"
+
+
+def mend_job(desk: Desk, job: Job) -> list[str]:
+    """Make every damaged or missing object of settled shards again; a sentence for each that cannot be. Reads all."""
+    troubles = []
+    for shard in job.shards:
+        if shard.phase is Phase.settled and unreadable(desk, _copies(shard) + _tables(shard)):
+            try:
+                mend(desk, job, shard)
+            except (Damaged, Missing, Unavailable) as error:
+                troubles.append(f"shard {shard.plan.id}: {error}")
+    return troubles
+
+
+def mend(desk: Desk, job: Job, shard: Shard) -> None:
+    """Make the damaged objects of a settled shard again: raw files from the provider, outcomes and strays from those.
+
+    Raises Damaged or Unavailable, saying what cannot be made again.
+    """
+    files, lost = list(shard.files), unreadable(desk, _copies(shard))
+    if lost:
+        try:
+            files = _copied(desk, job, shard, desk.provider_of(job.plan))
+        except Gone as error:
+            raise Damaged(f"{_lost(lost, error)}: restore it.") from None
+    settle_again(desk, job, shard, files, desk.format(job.plan.provider, job.plan.endpoint), task_of(job.plan).result)
+
+
+def unreadable(desk: Desk, keys: Iterable[str]) -> list[str]:
+    """Those of the objects that are missing, or are not what was written."""
+    lost = []
+    for key in keys:
+        try:
+            with desk.intact(key):
+                pass
+        except (Damaged, Missing):
+            lost.append(key)
+    return lost
+
+
+def _copies(shard: Shard) -> list[str]:
+    return [file["key"] for file in shard.files]
+
+
+def _tables(shard: Shard) -> list[str]:
+    return [shard.settlement[name] for name in ("outcomes_key", "strays_key") if name in shard.settlement]
 
 
 def cancel(desk: Desk, job: Job) -> Iterator[str]:

@@ -97,7 +97,10 @@ def _accepted(store: ObjectStore, job: str) -> bool:
 def read_plan(store: ObjectStore, job: str) -> Plan:
     """Raises Missing, Damaged."""
     key = plan_key(job)
-    return load_plan(key, store.read(key))
+    plan = load_plan(key, store.read(key))
+    if plan.job != job:
+        raise Damaged(f"{key} is the plan of job {plan.job}: delete this copy, or restore what was there.")
+    return plan
 
 
 def load_job(store: ObjectStore, job: str) -> Job:

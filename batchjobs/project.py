@@ -9,7 +9,7 @@ from batchjobs.desk import Desk
 from batchjobs.jobs import JOB_LEDGER, Job, load_all
 from batchjobs.shards import Phase, Shard
 from batchjobs.views import load_view
-from storage.contract import Damaged, Missing
+from storage.contract import Conflict, Damaged, Missing
 from storage.layout import plan_key
 from storage.results import JobRow, Results, ShardRow
 
@@ -61,7 +61,7 @@ def _load(desk: Desk, results: Results, job: Job) -> list[str]:
     for shard in job.shards:
         try:
             _load_shard(desk, results, job, shard, rows[shard.plan.id])
-        except (Damaged, Missing) as error:
+        except (Conflict, Damaged, Missing) as error:
             troubles.append(f"Job {job.id} shard {shard.plan.id} is not in the results: {error}")
             rows[shard.plan.id] = replace(rows[shard.plan.id], open=True)  # its items are not lost, only not known
     results.set_shards(list(rows.values()))
@@ -73,6 +73,9 @@ def _load_shard(desk: Desk, results: Results, job: Job, shard: Shard, row: Shard
         with desk.intact(shard.plan.requests_key) as requests:
             results.add_shard(row, requests, shard.plan.requests_key)
     outcomes = shard.settlement.get("outcomes_key")
+    for old in shard.replaced:
+        if old != outcomes and results.loaded(old):
+            results.forget_outcomes(job.id, shard.plan.id, old)
     if outcomes and not results.loaded(outcomes):
         _merge(desk, results, job, shard, outcomes)
 

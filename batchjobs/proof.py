@@ -20,6 +20,7 @@ class Proof:
 
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what is odd, and breaks no promise
 
     @property
     def state(self) -> str:
@@ -28,6 +29,9 @@ class Proof:
     def wrong(self, sentence: str) -> None:
         if sentence not in self.violations:
             self.violations.append(sentence)
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
     def require(self, holds: bool, sentence: str) -> None:
         if not holds:
@@ -43,7 +47,7 @@ COUNTS = (
 def proof_document(proof: Proof, job: str | None) -> dict[str, Any]:
     """The JSON document of `verify`."""
     counts = {name: proof.counts[name] for name in COUNTS}
-    return {"job_id": job, "state": proof.state} | counts | {"violations": proof.violations}
+    return {"job_id": job, "state": proof.state} | counts | {"violations": proof.violations, "notes": proof.notes}
 
 
 def proof_lines(proof: Proof) -> list[str]:
@@ -55,7 +59,7 @@ def proof_lines(proof: Proof) -> list[str]:
         f"  {n['requests']} requests in {n['shards']} shards, {n['outcomes']} outcomes, none twice",
         f"  {n['objects']} objects are what was written, {n['bytes']} bytes; {n['records']} ledger records in order",
         f"  {n['compared']} comparisons of DuckDB with an object, row for row",
-    ][: None if not proof.violations else 1] + [f"  {sentence}" for sentence in proof.violations]
+    ][: None if not proof.violations else 1] + [f"  {sentence}" for sentence in proof.violations + proof.notes]
 
 
 def compare(desk: Desk, proof: Proof, results: Results, jobs: Sequence[Job], wanted: str | None) -> None:

@@ -29,6 +29,7 @@ from batchjobs.settle import settle_unsent
 from batchjobs.shards import Phase, Shard
 from providers.contract import UNREACHED, Found, Gone, OutcomeUnknown, Provider, Refused, ShardFile, Tag, Unavailable
 from storage.contract import Damaged
+from storage.layout import raw_prefix
 
 BOUNCE_WAIT_S = 60.0  # doubled at every refusal of the same shard
 BOUNCE_WAIT_MAX = timedelta(hours=1)  # a moment further ahead was written by a clock that was ahead itself
@@ -191,6 +192,7 @@ class Sender:
         return decision if isinstance(decision, Hold) else None
 
     def _send(self, shard: Shard) -> None:
+        self._require_unanswered(shard)
         with self._file(shard.plan) as file:
             staged = shard.staged or self._stage(file)
             tag = Tag(self.job.id, shard.plan.id, shard.sends + 1)
@@ -207,6 +209,15 @@ class Sender:
             if number is None:
                 return  # another process took this step; it is buying, or has bought
             self._create(shard, file, staged, tag, number)
+
+    def _require_unanswered(self, shard: Shard) -> None:
+        """Raises Damaged where answers lie in the store that the ledger knows nothing of: it lost the purchase."""
+        answers = next(self.desk.store.keys(raw_prefix(self.job.id, shard.plan.id)), None)
+        if answers is not None and not shard.disowned:  # the answers of a batch that was not ours are no sign
+            raise Damaged(
+                f"{answers} is there, and the ledger does not say that the shard was bought: its records were lost, "
+                "and nothing is bought again until they are restored."
+            )
 
     def _stage(self, file: ShardFile) -> str:
         try:

@@ -1,8 +1,8 @@
 """Settling a shard: every request gets exactly one outcome, decided from our own copy of the provider's bytes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from batchjobs.prices import RateCard
 from batchjobs.shards import Shard
 from providers.contract import Format, Outcome, Reply, Undecodable
 from storage.content import file_sha8
-from storage.contract import Damaged
+from storage.contract import Conflict, Damaged
 from storage.layout import outcomes_key, strays_key
 from storage.tables import OUTCOMES, STRAYS, write_parquet
 
@@ -57,10 +57,7 @@ class Settlement:
 
 def settle(desk: Desk, job: Job, shard: Shard, lines: Format, result: type[BaseModel]) -> None:
     """Decode, validate, decide, and write the outcomes down. Raises Damaged when our own copy is not readable."""
-    settlement = _settlement(desk, shard)
-    for file in shard.files:
-        if file["kind"] != "batch":
-            _decode_file(desk, settlement, lines, result, file["key"])
+    settlement = _decoded(desk, shard, lines, result)
     if not shard.certain and not any(settlement.decided):
         why = f"batch {shard.batch_id} holds none of this shard's requests"
         desk.append(job.id, shard.plan.id, shard.number, "disowned", {"batch_id": shard.batch_id, "why": why})
@@ -73,9 +70,49 @@ def settle_unsent(
     desk: Desk, job: Job, shard: Shard, outcome: str, code: str, message: str, after: int | None = None
 ) -> None:
     """Settle a shard that was never bought: the same outcome for every request, at no cost."""
+    all_alike = {"outcome": outcome, "code": code, "message": message}
+    settlement = _alike(desk, shard, all_alike)
+    _record(desk, job, shard, settlement, shard.number if after is None else after, all_alike)
+
+
+def settle_again(
+    desk: Desk, job: Job, shard: Shard, files: Sequence[dict[str, Any]], lines: Format, result: type[BaseModel]
+) -> None:
+    """Make the outcomes of a settled shard once more, from raw `files`, because one of its objects is damaged.
+
+    Raises Damaged, and writes nothing, where they would not come to what the ledger says: retries and totals rest on
+    that.
+    """
+    sound, all_alike = replace(shard, files=tuple(files)), shard.settlement.get("all_alike")
+    settlement = _alike(desk, sound, all_alike) if all_alike else _decoded(desk, sound, lines, result)
+    _fill(settlement, sound)
+    columns, told = _told(job, sound, settlement)
+    if any(told[name] != shard.settlement[name] for name in told):
+        raise Damaged(
+            f"{shard.settlement['outcomes_key']} cannot be made again, its answers are judged differently by now: "
+            "restore the object."
+        )
+    keys = _keep_tables(desk, job, sound, settlement, columns)
+    same = all(shard.settlement[name] == key for name, key in keys.items())
+    if not same or sound.files != shard.files:
+        desk.append(job.id, shard.plan.id, shard.number, "resettled", keys | {"files": list(files)})
+
+
+def _decoded(desk: Desk, shard: Shard, lines: Format, result: type[BaseModel]) -> Settlement:
+    """What the raw files say of the shard's requests."""
     settlement = _settlement(desk, shard)
-    settlement.decided = [_no_reply(c, Outcome(outcome), code, message) for c in settlement.custom_ids]
-    _record(desk, job, shard, settlement, shard.number if after is None else after, bought=False)
+    for file in shard.files:
+        if file["kind"] != "batch":
+            _decode_file(desk, settlement, lines, result, file["key"])
+    return settlement
+
+
+def _alike(desk: Desk, shard: Shard, verdict: Mapping[str, str]) -> Settlement:
+    """The same outcome for every request."""
+    settlement = _settlement(desk, shard)
+    outcome, code, message = Outcome(verdict["outcome"]), verdict["code"], verdict["message"]
+    settlement.decided = [_no_reply(custom_id, outcome, code, message) for custom_id in settlement.custom_ids]
+    return settlement
 
 
 def _settlement(desk: Desk, shard: Shard) -> Settlement:
@@ -172,27 +209,54 @@ def _implied(shard: Shard) -> tuple[Outcome, str, str]:
     return Outcome.missing, "missing", "in none of the result files"
 
 
-def _record(desk: Desk, job: Job, shard: Shard, settlement: Settlement, after: int, bought: bool = True) -> None:
-    """Write the outcomes, then the ledger record that makes them count. The identity is checked in between."""
+def _record(
+    desk: Desk, job: Job, shard: Shard, settlement: Settlement, after: int, all_alike: Mapping[str, str] | None = None
+) -> None:
+    """Write the outcomes, then the ledger record that makes them count; `all_alike` is the verdict on an unsent one."""
+    columns, data = _told(job, shard, settlement)
+    data |= {"bought": all_alike is None} | ({"all_alike": dict(all_alike)} if all_alike else {})
+    data |= _keep_tables(desk, job, shard, settlement, columns)
+    desk.append(job.id, shard.plan.id, after, "settled", data)
+
+
+def _told(job: Job, shard: Shard, settlement: Settlement) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """The table of outcomes, and what the ledger tells of it. The identity is checked here."""
     decided = [d for d in settlement.decided if d is not None]
     if len(decided) != shard.plan.requests:
         raise Broken(f"Shard {shard.plan.id}: {len(decided)} outcomes for {shard.plan.requests} requests.")
     columns = _columns(settlement, decided, job.plan.rates)
-    data = _summary(decided, columns) | {"bought": bought, "strays": len(settlement.strays["kind"])}
+    return columns, _summary(decided, columns) | {"strays": len(settlement.strays["kind"])}
+
+
+def _keep_tables(
+    desk: Desk, job: Job, shard: Shard, settlement: Settlement, columns: dict[str, list[Any]]
+) -> dict[str, str]:
+    """Put the tables into the store; their keys."""
+    keys = {}
     with desk.spool() as spool:
         write_parquet(spool / "outcomes", OUTCOMES, columns)
-        data["outcomes_key"] = _keep(desk, spool / "outcomes", partial(outcomes_key, job.id, shard.plan.id))
+        keys["outcomes_key"] = keep(desk, spool / "outcomes", partial(outcomes_key, job.id, shard.plan.id))
         if settlement.strays["kind"]:
             write_parquet(spool / "strays", STRAYS, settlement.strays)
-            data["strays_key"] = _keep(desk, spool / "strays", partial(strays_key, job.id, shard.plan.id))
-    desk.append(job.id, shard.plan.id, after, "settled", data)
+            keys["strays_key"] = keep(desk, spool / "strays", partial(strays_key, job.id, shard.plan.id))
+    return keys
 
 
-def _keep(desk: Desk, path: Path, make_key: Callable[[str], str]) -> str:
-    """Put a written file into the store under a key that carries its hash."""
-    key = make_key(file_sha8(path))
-    desk.store.create_from(key, path)
-    return key
+def keep(desk: Desk, path: Path, make_key: Callable[[str, int], str], first: int = 1) -> str:
+    """Put a file into the store under a key that carries its hash and a number, and tell the key.
+
+    Who finds the key taken by other bytes has found a damaged object: it stays, and the next number is taken.
+    """
+    sha8, number = file_sha8(path), first
+    while True:
+        key = make_key(sha8, number)
+        try:
+            desk.store.create_from(key, path)
+        except Conflict:
+            desk.say(f"{key} is not what was written and stays where it is; a sound copy gets a key of its own")
+            number += 1
+        else:
+            return key
 
 
 def _columns(settlement: Settlement, decided: Sequence[Decided], rates: RateCard) -> dict[str, list[Any]]:

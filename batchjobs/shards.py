@@ -58,6 +58,7 @@ class Shard:
     gone: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     settlement: dict[str, Any] = field(default_factory=dict)
+    replaced: tuple[str, ...] = ()  # outcomes that were damaged, and are in another object now
     children: tuple[ShardPlan, ...] = ()
     retry_planned: bool = False
 
@@ -183,6 +184,13 @@ def _settled(shard: Shard, record: Record) -> Shard:
     return replace(shard, phase=Phase.settled, settlement=data, counts=dict(data["counts"]), settled_at=record.at)
 
 
+def _resettled(shard: Shard, record: Record) -> Shard:
+    data = record.data
+    told = {name: data[name] for name in ("outcomes_key", "strays_key") if name in data}
+    replaced = (*shard.replaced, shard.settlement["outcomes_key"])
+    return replace(shard, files=tuple(data["files"]), settlement=shard.settlement | told, replaced=replaced)
+
+
 def _retried(shard: Shard, record: Record) -> Shard:
     children = msgspec.convert(record.data["shards"], tuple[ShardPlan, ...], strict=False)
     return replace(shard, children=shard.children + children, retry_planned=True)
@@ -199,7 +207,9 @@ _EVENTS = {
     "seen": _seen,
     "ended": _ended,
     "fetched": _fetched,
+    "refetched": _fetched,
     "settled": _settled,
+    "resettled": _resettled,
     "retried": _retried,
 }
 

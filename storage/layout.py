@@ -69,14 +69,19 @@ def raw_key(job: str, shard: str, n: int, kind: str, sha8: str) -> str:
     return f"{_content(job, folder, name, sha8)}.jsonl.zst"
 
 
-def outcomes_key(job: str, shard: str, sha8: str) -> str:
-    """How every request of the shard ended."""
-    return f"{_content(job, 'outcomes/', shard, sha8)}.parquet"
+def outcomes_key(job: str, shard: str, sha8: str, n: int = 1) -> str:
+    """How every request of the shard ended; `n` is 1 but where a damaged object is in the way."""
+    return f"{_content(job, 'outcomes/', _numbered(shard, n), sha8)}.parquet"
 
 
-def strays_key(job: str, shard: str, sha8: str) -> str:
-    """Answers that belong to no request of the shard."""
-    return f"{_content(job, 'strays/', shard, sha8)}.parquet"
+def strays_key(job: str, shard: str, sha8: str, n: int = 1) -> str:
+    """Answers that belong to no request of the shard; `n` as for its outcomes."""
+    return f"{_content(job, 'strays/', _numbered(shard, n), sha8)}.parquet"
+
+
+def raw_prefix(job: str, shard: str) -> str:
+    """All that was fetched for the shard."""
+    return f"{job_prefix(job)}raw/{_checked(_NAME, 'shard id', shard)}/"
 
 
 def doctor_prefix(probe: str = "") -> str:
@@ -132,6 +137,10 @@ def content_sha8(key: str) -> str | None:
 def is_segment(text: str) -> bool:
     """Whether a key may have this between two slashes."""
     return SEGMENT.fullmatch(text) is not None and text not in (".", "..")
+
+
+def _numbered(shard: str, n: int) -> str:
+    return shard if n == 1 else f"{shard}_{_checked_number('copy', n)}"
 
 
 def _content(job: str, folder: str, name: str, sha8: str) -> str:

@@ -31,6 +31,7 @@ class _Stored(msgspec.Struct):
     by: str
     nonce: str
     data: dict[str, Any]
+    of: str = ""  # job and ledger, so that a record in another's place is told apart; older ones do not say
 
 
 _decoder = msgspec.json.Decoder(_Stored)
@@ -56,10 +57,10 @@ class Ledger:
         answer can be asked for again. `data` holds JSON values: ids, counts, money, hashes; never item content.
         """
         number = after + 1
-        raw = sealed(msgspec.json.encode(_Stored(number, event, at.astimezone(UTC), by, nonce, dict(data))))
-        key = ledger_key(self._job, self._name, number)
+        stored = _Stored(number, event, at.astimezone(UTC), by, nonce, dict(data), _owner(self._job, self._name))
+        key, raw = ledger_key(self._job, self._name, number), sealed(msgspec.json.encode(stored))
         self._store.create(key, raw)
-        return _decode(key, number, raw)
+        return _decode(key, stored.of, number, raw)
 
 
 def read_ledgers(store: ObjectStore, job: str, damaged: dict[str, Damaged] | None = None) -> dict[str, list[Record]]:
@@ -98,17 +99,21 @@ def _decode_all(job: str, name: str, found: Iterable[tuple[str, bytes]]) -> list
             raise Damaged(
                 f"{ledger_key(job, name, number)} should be where {key} is: a ledger record was lost or added"
             )
-        records.append(_decode(key, number, raw))
+        records.append(_decode(key, _owner(job, name), number, raw))
     return records
 
 
-def _decode(key: str, number: int, raw: bytes) -> Record:
+def _owner(job: str, name: str) -> str:
+    return f"{job}/{name}"
+
+
+def _decode(key: str, owner: str, number: int, raw: bytes) -> Record:
     if not is_sealed(raw):
         raise Damaged(f"{key} is not what was written: its checksum does not fit its {len(raw)} bytes")
     try:
         stored = _decoder.decode(raw)
     except msgspec.MsgspecError as error:
         raise Damaged(f"{key} cannot be read as a ledger record: {error}") from error
-    if stored.number != number:
-        raise Damaged(f"{key} holds record number {stored.number}")
+    if stored.number != number or stored.of not in (owner, ""):
+        raise Damaged(f"{key} holds record number {stored.number} of ledger {stored.of or owner}")
     return Record(stored.number, stored.event, stored.at, stored.data)

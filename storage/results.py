@@ -148,6 +148,14 @@ class Results:
                 self._insert_staged("strays", "*", **ids)
             self._note(object_key, "outcomes", job_id, shard_id)
 
+    def forget_outcomes(self, job_id: str, shard_id: str, object_key: str) -> None:
+        """Take out what came from an object that another one has replaced."""
+        with self._transaction(object_key):
+            for table in ("attempts", "results", "strays"):
+                where = "WHERE job_id = $job_id AND shard_id = $shard_id"
+                self._db.execute(f"DELETE FROM {table} {where}", {"job_id": job_id, "shard_id": shard_id})  # noqa: S608
+            self._db.execute("DELETE FROM loaded WHERE object_key = $1", [object_key])
+
     def start_screening(self) -> None:
         """Begin to screen the items of one new job: forget the last screening, note what is in flight now."""
         with self._explained("screening"):

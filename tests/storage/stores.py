@@ -5,6 +5,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPConnection, HTTPResponse
@@ -27,12 +28,19 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an S3 server that has one bucket: a process of its own, which ends with the session."""
+    with s3_serving(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def s3_serving(folder: Path) -> Iterator[str]:
+    """The address of an S3 server that has one bucket: a process of its own, which ends with the block."""
     assert MINISTACK.exists(), "the S3 server is not installed: run `make setup`"
     port = free_port()
     process = subprocess.Popen(
         [MINISTACK],
         env=os.environ | {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SERVICES": "s3"},
-        cwd=tmp_path_factory.mktemp("s3"),
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
