@@ -67,7 +67,9 @@ class Plan:
         return min(max(share, 0.0), self.stalls)
 
 
-def plan(created: float, seconds: float, faults: Iterable[Fault], *, rejected: bool) -> Plan:
+def plan(
+    created: float, seconds: float, faults: Iterable[Fault], *, rejected: bool, window_s: float = WINDOW_S
+) -> Plan:
     """The plan of a batch that takes `seconds` when nothing is wrong with it."""
     more = {fault.action: fault for fault in faults}
     seconds += more["slow"].seconds if "slow" in more else 0.0
@@ -77,7 +79,7 @@ def plan(created: float, seconds: float, faults: Iterable[Fault], *, rejected: b
         starts=created + seconds * _VALIDATED,
         executed=created + seconds * _EXECUTED,
         ready=created + seconds + lag,
-        expires=created + WINDOW_S,
+        expires=created + window_s,
         stalls=more["expire"].fraction if "expire" in more else 1.0,
         rejected=rejected,
     )

@@ -16,6 +16,7 @@ from providers.emulator.bedrock import Bedrock
 from providers.emulator.bedrock_quotas import Quotas
 from providers.emulator.faults import Fault, FaultBook
 from providers.emulator.openai import OpenAI
+from providers.emulator.openai_dialects import DIALECTS
 from providers.emulator.server import RequestRecord, Server, Service, Site
 from providers.emulator.world import Charge, Clock, Dice, Patience, Settings, World, moment
 
@@ -35,7 +36,7 @@ class BatchRecord:
 
 @dataclass(kw_only=True, eq=False)
 class Emulator(Settings):
-    """OpenAI, Anthropic and Bedrock on 127.0.0.1, from `serve` to `stop`, or inside `with`.
+    """OpenAI and others that speak like it, Anthropic and Bedrock on 127.0.0.1, from `serve` to `stop`, or in a `with`.
 
     The virtual clock is the providers' clock: all their timestamps follow it. A client that lives by the real clock is
     best served with speed=1 and a small `batch_seconds`, one with a clock of its own with speed=0 and `advance`.
@@ -65,7 +66,8 @@ class Emulator(Settings):
         worker = ThreadPoolExecutor(1, thread_name_prefix="emulator-worker")
         clock = Clock(self.start, self.speed)
         self._world = World(clock, Dice(self.seed, self.rates), self, folder, worker)
-        self._providers: list[Service] = [one(self._world) for one in (OpenAI, Anthropic, Bedrock, Quotas)]
+        speakers: list[Service] = [OpenAI(self._world, dialect) for dialect in DIALECTS]
+        self._providers = speakers + [one(self._world) for one in (Anthropic, Bedrock, Quotas)]
         services = [(one, one.routes()) for one in self._providers]
         self._site = Site(self._world, self._book, services, control.routes(self))
         self._server = Server(self.port, self._site)
@@ -87,7 +89,10 @@ class Emulator(Settings):
 
     @property
     def url(self) -> str:
-        """Anthropic's and Bedrock's base URL; OpenAI's is this plus /v1."""
+        """Anthropic's, Bedrock's and Azure's base URL; OpenAI's is this plus /v1, Groq's plus /groq.
+
+        A server that takes whatever is asked of it stands at /compatible/v1, one with many quirks at /together/v1.
+        """
         if self._server is None:
             raise RuntimeError("the emulator is not serving")
         return f"http://127.0.0.1:{self._server.server_port}"

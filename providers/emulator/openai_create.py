@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from providers.emulator.faults import Fault
-from providers.emulator.openai_files import EXPIRES_S, RETENTION_S, problem
+from providers.emulator.openai_dialects import Dialect
+from providers.emulator.openai_files import RETENTION_S, problem
 from providers.emulator.openai_lines import complaint
 
 _ENDPOINTS = (
@@ -28,30 +29,37 @@ class Asked:
     input_file_id: str
     metadata: Mapping[str, str] | None
     kept_s: float
+    window: str = "24h"
+    window_s: float = 86_400.0
 
 
-def validated(asked: Mapping[str, Any]) -> Asked:
+def validated(asked: Mapping[str, Any], dialect: Dialect) -> Asked:
     """The synchronous checks of a create (PROVIDERS §1.3)."""
+    endpoints = dialect.endpoints or _ENDPOINTS
     for name in ("input_file_id", "endpoint", "completion_window"):
         if not isinstance(asked.get(name), str):
             raise problem(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
-    if asked["endpoint"] not in _ENDPOINTS:
-        listed = ", ".join(f"'{one}'" for one in _ENDPOINTS)
+    if asked["endpoint"] not in endpoints:
+        listed = ", ".join(f"'{one}'" for one in endpoints)
         text = f"Invalid value: '{asked['endpoint']}'. Supported values are: {listed}."
         raise problem(400, text, param="endpoint", code="invalid_value")
-    if asked["completion_window"] != "24h":
-        text = f"Invalid value: '{asked['completion_window']}'. Value must be '24h' for 'completion_window'."
+    window, hours = asked["completion_window"], dialect.hours(asked["completion_window"])
+    if hours is None:
+        text = f"Invalid value: '{window}'. Value must be '24h' for 'completion_window'."
         raise problem(400, text, param="completion_window", code="invalid_value")
+    if not dialect.metadata and "metadata" in asked:
+        raise problem(400, "Unknown parameter: 'metadata'.", param="metadata", code="unknown_parameter")
     _check_metadata(asked.get("metadata"))
-    kept_s = _kept(asked.get("output_expires_after"))
-    return Asked(asked["endpoint"], asked["input_file_id"], asked.get("metadata"), kept_s)
+    kept_s = _kept(asked.get("output_expires_after"), dialect.kept_s)
+    window_s = hours * 3_600.0 if dialect.expires else float("inf")
+    return Asked(asked["endpoint"], asked["input_file_id"], asked.get("metadata"), kept_s, window, window_s)
 
 
-def _kept(asked: Any) -> float:
+def _kept(asked: Any, allowed: range) -> float:
     if asked is None:
         return RETENTION_S
     seconds = asked.get("seconds") if isinstance(asked, dict) else None
-    if not isinstance(seconds, int) or seconds not in EXPIRES_S:
+    if not isinstance(seconds, int) or seconds not in allowed:
         raise problem(400, "Invalid value for 'output_expires_after.seconds'.", param="output_expires_after.seconds")
     return float(seconds)
 
@@ -73,10 +81,10 @@ def _check_metadata(metadata: Any) -> None:
         raise problem(400, text, param="metadata", code="object_above_max_properties")
 
 
-def token_limit(model: str, limit: int) -> dict[str, Any]:
+def token_limit(model: str, limit: int, organisation: str = "organization org-emulator") -> dict[str, Any]:
     """What a batch that overflows the queue fails with (PROVIDERS §1.2)."""
     text = (
-        f"Enqueued token limit reached for {model} in organization org-emulator. Limit: {limit:,} enqueued tokens. "
+        f"Enqueued token limit reached for {model} in {organisation}. Limit: {limit:,} enqueued tokens. "
         "Please try again once some in_progress batches have been completed."
     )
     return complaint("token_limit_exceeded", text)

@@ -9,13 +9,13 @@ from typing import Any
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from providers.emulator import openai_replies as replies
+from providers.emulator.openai_dialects import OPENAI, Dialect
 from providers.emulator.wire import Call, Problem, Reply, Route, file_chunks
 from providers.emulator.world import World, read_json
 
-BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RETENTION_S = 30 * 86_400  # PROVIDERS §1.2
 _UPLOAD_S = 3_600
-EXPIRES_S = range(3_600, 2_592_001)
+BOM = b"\xef\xbb\xbf"
 _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 
@@ -30,6 +30,7 @@ class StoredFile:
     purpose: str
     created: float
     expires: float
+    timed: bool = False  # somebody said when it expires
 
     def document(self) -> dict[str, Any]:
         return {
@@ -94,22 +95,24 @@ def page_size(call: Call, usual: int, most: int) -> int:
 class Files:
     """The file shelf of the emulated organisation."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, dialect: Dialect = OPENAI) -> None:
         self._world = world
+        self._dialect = dialect
         self._files: dict[str, StoredFile] = {}
         self._uploads: dict[str, _Upload] = {}
 
     def routes(self) -> list[Route]:
+        """Below the beginning that a server's paths have."""
         return [
-            Route("POST", "/v1/files", self._create),
-            Route("GET", "/v1/files", self._list),
-            Route("GET", "/v1/files/{}", lambda call: Reply(document=self._live(call.args[0]).document())),
-            Route("DELETE", "/v1/files/{}", self._delete),
-            Route("GET", "/v1/files/{}/content", self._content),
-            Route("POST", "/v1/uploads", self._start_upload),
-            Route("POST", "/v1/uploads/{}/parts", self._add_part),
-            Route("POST", "/v1/uploads/{}/complete", self._complete_upload),
-            Route("POST", "/v1/uploads/{}/cancel", self._cancel_upload),
+            Route("POST", "/files", self._create),
+            Route("GET", "/files", self._list),
+            Route("GET", "/files/{}", lambda call: Reply(document=self._live(call.args[0]).document())),
+            Route("DELETE", "/files/{}", self._delete),
+            Route("GET", "/files/{}/content", self._content),
+            Route("POST", "/uploads", self._start_upload),
+            Route("POST", "/uploads/{}/parts", self._add_part),
+            Route("POST", "/uploads/{}/complete", self._complete_upload),
+            Route("POST", "/uploads/{}/cancel", self._cancel_upload),
         ]
 
     def find(self, file_id: str) -> StoredFile | None:
@@ -117,10 +120,12 @@ class Files:
         stored = self._files.get(file_id)
         return stored if stored and self._world.clock.now() < stored.expires else None
 
-    def put(self, path: Path, filename: str, purpose: str, created: float, kept_s: float = RETENTION_S) -> StoredFile:
+    def put(
+        self, path: Path, filename: str, purpose: str, created: float, kept_s: float = RETENTION_S, timed: bool = False
+    ) -> StoredFile:
         """Keep a file that lies at `path`."""
-        file_id, size = f"file-{self._world.new_id(22, BASE62)}", path.stat().st_size
-        stored = StoredFile(file_id, path, size, filename, purpose, created, created + kept_s)
+        file_id, size = self._dialect.file_id(self._world), path.stat().st_size
+        stored = StoredFile(file_id, path, size, filename, purpose, created, created + kept_s, timed)
         with self._world.lock:
             self._files[stored.id] = stored
         return stored
@@ -135,11 +140,36 @@ class Files:
         path = self._world.folder / f"{self._world.new_id()}.upload"
         try:
             fields, filename = _received(call, path)
-            kept_s = _checked(fields, filename, path, self._world.settings.file_bytes)
+            kept_s = self._checked(fields, filename, path)
+            timed = "expires_after[seconds]" in fields
+            self._count(timed)
         except Problem:
             path.unlink(missing_ok=True)
             raise
-        return Reply(document=self.put(path, filename, fields["purpose"], self._world.clock.now(), kept_s).document())
+        stored = self.put(path, filename, fields["purpose"], self._world.clock.now(), kept_s, timed)
+        return Reply(document=stored.document())
+
+    def _count(self, timed: bool) -> None:
+        """A resource at Azure holds so many files, and many more of those that will go by themselves (PROVIDERS §6)."""
+        if self._dialect.most_files is None:
+            return
+        with self._world.lock:
+            held = sum(one.timed == timed and self.find(one.id) is not None for one in self._files.values())
+        if held >= self._dialect.most_files[timed]:
+            raise problem(400, f"The resource holds {held} files and takes no more: delete some.", code="BadRequest")
+
+    def _checked(self, fields: Mapping[str, str], filename: str, path: Path) -> float:
+        """Refuse what OpenAI refuses at upload (PROVIDERS §1.3); how long the file is kept."""
+        dialect, purpose = self._dialect, fields.get("purpose")
+        if purpose is None:
+            text = "Missing required parameter: 'purpose'."
+            raise problem(400, text, param="purpose", code="missing_required_parameter")
+        if purpose not in _PURPOSES:
+            raise problem(400, f"'{purpose}' is not one of {list(_PURPOSES)} - 'purpose'")
+        if purpose == "batch":
+            limit = dialect.file_bytes or self._world.settings.file_bytes
+            _check_batch_file(filename, path, limit, takes_bom=dialect.takes_bom)
+        return _kept(fields, dialect.kept_s)
 
     def _list(self, call: Call) -> Reply:
         wanted = call.query.get("purpose")
@@ -206,7 +236,7 @@ class Files:
                 file.writelines(file_chunks(str(path)))
         if whole.stat().st_size != upload.bytes:
             raise problem(400, "The number of bytes uploaded differs from the number promised.", param="bytes")
-        _checked({"purpose": upload.purpose}, upload.filename, whole, self._world.settings.file_bytes)
+        self._checked({"purpose": upload.purpose}, upload.filename, whole)
         upload.file = self.put(whole, upload.filename, upload.purpose, self._world.clock.now())
         upload.status = "completed"
         self._drop_parts(upload)
@@ -303,37 +333,27 @@ class _Form:
             self.fields[self._name] = self._text.decode()
 
 
-def _checked(fields: Mapping[str, str], filename: str, path: Path, limit: int) -> float:
-    """Refuse what OpenAI refuses at upload (PROVIDERS §1.3); how long the file is kept."""
-    purpose = fields.get("purpose")
-    if purpose is None:
-        raise problem(400, "Missing required parameter: 'purpose'.", param="purpose", code="missing_required_parameter")
-    if purpose not in _PURPOSES:
-        raise problem(400, f"'{purpose}' is not one of {list(_PURPOSES)} - 'purpose'")
-    if purpose == "batch":
-        _check_batch_file(filename, path, limit)
-    return _kept(fields)
-
-
-def _check_batch_file(filename: str, path: Path, limit: int) -> None:
+def _check_batch_file(filename: str, path: Path, limit: int, *, takes_bom: bool) -> None:
     if not filename.endswith(".jsonl"):
         raise problem(400, "Invalid file format for Batch API. Must be .jsonl")
     if path.stat().st_size > limit:
         raise problem(413, f"The file exceeds the maximum size of {limit} bytes.", code="file_too_large")
     with path.open("rb") as file:
         first = file.readline()
+    if takes_bom:
+        first = first.removeprefix(BOM)
     if not first.strip() or not isinstance(read_json(first), dict):
         raise problem(400, "Invalid file format for Batch API. Must be .jsonl")
 
 
-def _kept(fields: Mapping[str, str]) -> float:
+def _kept(fields: Mapping[str, str], allowed: range) -> float:
     asked = fields.get("expires_after[seconds]")
     if asked is None:
         return RETENTION_S
     if (
         fields.get("expires_after[anchor]") != "created_at"
         or not re.fullmatch(r"\d+", asked)
-        or int(asked) not in EXPIRES_S
+        or int(asked) not in allowed
     ):
         raise problem(400, "Invalid value for 'expires_after'.", param="expires_after", code="invalid_value")
     return float(asked)

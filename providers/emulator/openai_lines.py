@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from providers.emulator.openai_models import Models
-from providers.emulator.openai_requests import known
+from providers.emulator.openai_dialects import Dialect
+from providers.emulator.openai_files import BOM
+from providers.emulator.openai_models import Models, canonical
 from providers.emulator.spoken import ABSENT, given
 from providers.emulator.work import Done, Sheet, common_prefix
-from providers.emulator.world import Fate
+from providers.emulator.world import Fate, Settings
 
-MAX_REQUESTS = 50_000  # PROVIDERS §1.2
 _NEEDS = {"/v1/chat/completions": "messages", "/v1/responses": "input", "/v1/embeddings": "input"}
 
 
@@ -51,8 +51,10 @@ def complaint(code: str, message: str, line: int | None = None, param: str | Non
 class Scan:
     """Reads an input file once: where its lines are, what they come to, and what is wrong with each."""
 
-    def __init__(self, path: Path, endpoint: str) -> None:
+    def __init__(self, path: Path, endpoint: str, dialect: Dialect, settings: Settings) -> None:
         self._endpoint = endpoint
+        self._dialect = dialect
+        self._settings = settings
         self._seen: set[str] = set()
         self._model = ""
         self._tokens = 0
@@ -62,12 +64,16 @@ class Scan:
             for number, line in enumerate(file, 1):
                 offsets.append(offsets[-1] + len(line))
                 self._check(number, line)
+        if dialect.takes_bom and _begins_with_bom(path):
+            text = "No deployment name could be read from the input file: name the same one on every line."
+            self.complaints = [complaint("invalid_request", text)]
         if len(offsets) == 1:
             text = "The input file is empty. Please ensure that the batch contains at least one request."
             self.complaints.append(complaint("empty_file", text))
-        if len(offsets) - 1 > MAX_REQUESTS:
-            text = f"The batch contains {len(offsets) - 1} requests; the limit is {MAX_REQUESTS}."
+        if len(offsets) - 1 > dialect.most_requests:
+            text = f"The batch contains {len(offsets) - 1} requests; the limit is {dialect.most_requests}."
             self.complaints.append(complaint("too_many_requests", text))
+        self.complaints = [{**one, "code": dialect.codes.get(one["code"], one["code"])} for one in self.complaints]
         self.sheet = Sheet(path, offsets, self._tokens, self._model, common_prefix(self._seen))
 
     def _check(self, number: int, line: bytes) -> None:
@@ -91,12 +97,12 @@ class Scan:
         self._check_model(number, request.body.model)
 
     def _complete(self, request: _Line) -> bool:
-        return given(getattr(request.body, _NEEDS.get(self._endpoint, "input"))) != b""
+        return given(getattr(request.body, _NEEDS.get(canonical(self._endpoint), "input"))) != b""
 
     def _check_model(self, number: int, model: str) -> None:
         if model == self._model:
             return
-        if not known(model):
+        if self._dialect.model(model, self._settings) is None:
             text = f"The provided model '{model}' is not supported by the Batch API."
             self.complaints.append(complaint("model_not_found", text, number, "body.model"))
         elif self._model:
@@ -104,6 +110,11 @@ class Scan:
             self.complaints.append(complaint("mismatched_model", text, number, "body.model"))
         else:
             self._model = model
+
+
+def _begins_with_bom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(BOM)) == BOM
 
 
 def _prompt_size(body: _Body) -> int:
@@ -137,7 +148,7 @@ def _faults_of_body(number: int, body: Any, endpoint: str) -> Iterator[dict[str,
         return
     if not isinstance(body.get("model"), str):
         yield complaint("invalid_request", "Model parameter is required.", number, "body.model")
-    need = _NEEDS.get(endpoint, "input")
+    need = _NEEDS.get(canonical(endpoint), "input")
     if body.get(need) is None:
         yield complaint("invalid_request", f"{need.capitalize()} parameter is required.", number, f"body.{need}")
     if body.get("stream"):
@@ -148,7 +159,7 @@ def _faults_of_body(number: int, body: Any, endpoint: str) -> Iterator[dict[str,
 def executed(served: Models, endpoint: str, batch_id: str, forced: Fate | None, line: bytes) -> Done:
     """Execute one input line: the line of the output or the error file (PROVIDERS §1.4)."""
     request = _request(line)
-    answer = served.serve(endpoint, bytes(request.body), forced)
+    answer = served.serve(canonical(endpoint), bytes(request.body), forced)
     mark = _mark(batch_id, request.custom_id)
     response = {"status_code": answer.status, "request_id": mark, "body": answer.document}
     return Done(

@@ -10,9 +10,10 @@ from msgspec import Raw
 from providers.emulator import openai_replies as replies
 from providers.emulator import openai_requests as asks
 from providers.emulator.answers import Make, compiled
+from providers.emulator.openai_dialects import OPENAI, Dialect
 from providers.emulator.schemas import openai_complaint
 from providers.emulator.spoken import Served, Spent, Spoken, digest_of, given, speak, tokens_of
-from providers.emulator.world import Fate, World
+from providers.emulator.world import Fate, World, read_json
 
 _ERRORS = frozenset({Fate.permanent, Fate.transient})
 
@@ -23,6 +24,7 @@ class _Wanted:
 
     make: Make | None = None
     tool: str = ""
+    loose: bool = False  # no schema holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,9 @@ class _Asked:
 class Models:
     """Answers requests of the three endpoints; every answer is a function of the prompt and the world's dice."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, dialect: Dialect = OPENAI) -> None:
         self._world = world
+        self._dialect = dialect
         self._shapes: dict[tuple[str, bytes, bytes], _Wanted | asks.Objection] = {}
         self._readers: Mapping[str, Callable[[bytes], _Asked]] = {
             "/v1/chat/completions": self._chat,
@@ -70,8 +73,8 @@ class Models:
 
     def _chat(self, body: bytes) -> _Asked:
         request = asks.read(body, asks.Chat)
-        asks.check_model(request.model, request.temperature, request.stream)
-        if request.max_tokens is not None and asks.REASONING.match(request.model):
+        model = self._model(request.model, request.temperature, request.stream)
+        if request.max_tokens is not None and asks.REASONING.match(model):
             raise asks.Objection(
                 "Unsupported parameter: 'max_tokens' is not supported with this model. "
                 "Use 'max_completion_tokens' instead.",
@@ -81,7 +84,9 @@ class Models:
         limit = asks.limit_of(request.max_completion_tokens or request.max_tokens, "max_tokens")
         wanted = self._wanted("response_format", request.response_format, request.tools)
         parts = [part for one in request.messages for part in (one.role.encode(), given(one.content))]
-        model, created = asks.resolved(request.model), int(self._world.clock.now())
+        if wanted.loose:
+            wanted = self._told(parts[1]) or wanted
+        created = int(self._world.clock.now())
 
         def render(digest: bytes, spoken: Spoken, spent: Spent) -> Any:
             return replies.completion(replies.Origin(model, created, digest, wanted.tool), spoken, spent)
@@ -90,11 +95,11 @@ class Models:
 
     def _response(self, body: bytes) -> _Asked:
         request = asks.read(body, asks.Response)
-        asks.check_model(request.model, request.temperature, request.stream)
+        model = self._model(request.model, request.temperature, request.stream)
         limit = asks.limit_of(request.max_output_tokens, "max_output_tokens")
         wanted = self._wanted("text.format", request.text, request.tools)
         instructions = request.instructions or ""
-        model, created = asks.resolved(request.model), int(self._world.clock.now())
+        created = int(self._world.clock.now())
 
         def render(digest: bytes, spoken: Spoken, spent: Spent) -> Any:
             document = replies.response(replies.Origin(model, created, digest, wanted.tool), spoken, spent)
@@ -105,7 +110,7 @@ class Models:
 
     def _embedding(self, body: bytes) -> _Asked:
         request = asks.read(body, asks.Embedding)
-        asks.check_model(request.model)
+        self._model(request.model)
         texts = [request.input] if isinstance(request.input, str) else request.input
         parts = [text.encode() for text in texts]
 
@@ -114,6 +119,22 @@ class Models:
             return replies.embeddings(request.model, vectors, spent)
 
         return _Asked(request.model, parts, 0, None, render)
+
+    def _model(self, name: str, temperature: float | None = None, stream: bool | None = None) -> str:
+        """The model that a name stands for; objects to one that is not to be had, or not so."""
+        model = self._dialect.model(name, self._world.settings)
+        asks.check_model(name, model, temperature, stream)
+        return model or name
+
+    def _told(self, content: bytes) -> _Wanted | None:
+        """A schema told in words in the first message: a good model keeps to it unasked."""
+        if b"properties" not in content:
+            return None
+        key = ("told", content, b"")
+        if key not in self._shapes:
+            self._shapes[key] = _read_from(content)
+        found = self._shapes[key]
+        return found if isinstance(found, _Wanted) and found.make else None
 
     def _wanted(self, param: str, shape: Raw, tools: Raw) -> _Wanted:
         """What the answer must look like; worked out once for equal requests."""
@@ -124,6 +145,11 @@ class Models:
         if isinstance(found, asks.Objection):
             raise found
         return found
+
+
+def canonical(endpoint: str) -> str:
+    """OpenAI's own path for an endpoint that another server names by a shorter one."""
+    return f"/v1{endpoint.removeprefix('/v1')}"
 
 
 def _nowhere(_body: bytes) -> _Asked:
@@ -142,15 +168,23 @@ def _worked_out(param: str, shape: bytes, tools: bytes) -> _Wanted | asks.Object
     if param == "text.format" and isinstance(asked, dict):
         asked = asked.get("format")
     if isinstance(asked, dict) and asked.get("type") == "json_object":
-        return _Wanted(
-            compiled({"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]})
-        )
+        whatever = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}
+        return _Wanted(compiled(whatever), loose=True)
     if isinstance(asked, dict) and asked.get("type") == "json_schema":
         return _structured(param, asked.get("json_schema", {}) if param == "response_format" else asked)
     offered = msgspec.json.decode(tools) if tools else None
     if offered:
         tool = offered[0].get("function", offered[0])
         return _Wanted(compiled({**tool.get("parameters", {}), "type": "object"}), tool.get("name", "tool"))
+    return _Wanted(loose=True)
+
+
+def _read_from(content: bytes) -> _Wanted:
+    text = msgspec.json.decode(content) if content else None
+    for line in text.split("\n") if isinstance(text, str) else ():
+        schema = read_json(line.encode()) if line.startswith("{") else None
+        if isinstance(schema, dict) and "properties" in schema:
+            return _Wanted(compiled(schema))
     return _Wanted()
 
 

@@ -180,10 +180,10 @@ def _unknown(name: str, shape: type[msgspec.Struct]) -> Objection:
     return Objection(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
 
 
-def check_model(model: str, temperature: float | None = None, stream: bool | None = None) -> None:
-    """Object to models, temperatures and streams that are not to be had."""
-    if not known(model):
-        text = f"The model `{model}` does not exist or you do not have access to it."
+def check_model(name: str, model: str | None, temperature: float | None = None, stream: bool | None = None) -> None:
+    """Object to models, temperatures and streams that are not to be had; `model` is what the name stands for."""
+    if model is None:
+        text = f"The model `{name}` does not exist or you do not have access to it."
         raise Objection(text, None, "model_not_found", 404)
     if temperature not in {None, 1.0} and _FIXED_TEMPERATURE.match(model):
         text = (

@@ -22,7 +22,8 @@ from providers.emulator.wire import Call, Problem, Reply, Route
 from providers.emulator.world import Patience, World
 
 _LOGGED = 100_000  # requests kept in the log
-_SECRET = {"authorization", "x-api-key", "x-amz-security-token"}
+_SECRET = {"authorization", "x-api-key", "api-key", "x-amz-security-token"}
+_PLACES = {"openai": "azure", "groq": "groq", "compatible": "compatible", "together": "together"}
 
 
 class Service(Protocol):
@@ -88,6 +89,9 @@ def _meant(call: Call) -> str:
         return "quotas"
     if call.path.startswith("/model") or call.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256"):
         return "bedrock"
+    place = _PLACES.get(call.path.split("/")[1])
+    if place is not None:
+        return place
     anthropic = "anthropic-version" in call.headers or call.path.startswith("/v1/messages")
     return "anthropic" if anthropic else "openai"
 

@@ -145,6 +145,7 @@ class Settings:
     shuffled: bool = True  # whether results come in another order than requests
     enqueued_token_limit: int | None = None  # OpenAI: prompt tokens of unfinished batches, per model
     refuse_at_create: bool = False  # whether an overflow of it is a 400 at create rather than a failed batch
+    deployments: Mapping[str, str] | None = None  # Azure: the model behind each; None: any name is one
     batches_per_hour: int = 2_000  # OpenAI (PROVIDERS §1.2)
     file_bytes: int = 200_000_000  # OpenAI (PROVIDERS §1.2)
     queued_request_limit: int | None = None  # Anthropic: requests of unfinished batches
