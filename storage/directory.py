@@ -28,10 +28,18 @@ _ADVICE = {
 
 
 class Syscalls:
-    """The calls that change the disk, in one small value, so that a test can record, fail or forget them.
+    """The calls that touch the disk, in one small value, so that a test can record, fail or forget them.
 
     Modes are set explicitly, because the store may hold personal data whatever the umask says (RELIABILITY §7).
     """
+
+    def open_file(self, path: str | Path) -> FileIO:
+        return FileIO(path)
+
+    def entries(self, path: str) -> list[str]:
+        """Names in a directory, those of directories with a slash."""
+        with os.scandir(path) as entries:
+            return [entry.name + "/" * entry.is_dir() for entry in entries]
 
     def make_directory(self, path: Path) -> None:
         path.mkdir(0o700)
@@ -91,13 +99,13 @@ class DirectoryStore:
         self._create(key, lambda: _chunks(path))
 
     def read(self, key: str) -> bytes:
-        with self._translated("read", key), FileIO(f"{self.url}/{checked_key(key)}") as file:
+        with self._translated("read", key), self._calls.open_file(f"{self.url}/{checked_key(key)}") as file:
             return file.readall()
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
         path = self._path(key)
-        with self._translated("read", key), FileIO(path):
+        with self._translated("read", key), self._calls.open_file(path):
             pass  # the errors of the caller's block are not ours to translate
         yield path
 
@@ -183,8 +191,7 @@ class DirectoryStore:
     def _entries(self, folder: str) -> list[str]:
         """Names below a folder, directories with a slash, which makes their order that of the keys below them."""
         try:
-            with os.scandir(f"{self.url}/{folder}") as entries:
-                return sorted(e.name + "/" * e.is_dir() for e in entries if is_segment(e.name))
+            return sorted(name for name in self._calls.entries(f"{self.url}/{folder}") if is_segment(name.rstrip("/")))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
