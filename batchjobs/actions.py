@@ -1,21 +1,24 @@
 """What each command does once its arguments are read: call the verbs, show the outcome, return the exit code."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console, RenderableType
 
 from batchjobs import collect as collecting
 from batchjobs import doctor as doctoring
+from batchjobs import purge as purging
 from batchjobs import report as reporting
 from batchjobs import submit as submitting
 from batchjobs import verify as verifying
 from batchjobs.desk import Desk, open_desk
 from batchjobs.env import Env, real_env
-from batchjobs.errors import BatchJobsError, UsageError
+from batchjobs.errors import BatchJobsError, Unreachable, UsageError
 from batchjobs.jobs import Job, find_job, job_ids, load_all, load_job
 from batchjobs.plan import Plan
 from batchjobs.project import catch_up, open_results, publish
@@ -180,7 +183,8 @@ def status(session: Session, wanted: str | None) -> int:
     store = session.desk.store
     if wanted is not None:
         job = load_job(store, find_job(store, wanted))
-        session.show(reporting.job_document(job), reporting.job_table(job), reporting.shards_table(job))
+        notes = [purging.sentence(job)] if job.tombstone else []
+        session.show(reporting.job_document(job), reporting.job_table(job), reporting.shards_table(job), *notes)
         return reporting.exit_code([job])
     jobs, troubles = load_all(store)
     parts: list[RenderableType] = (
@@ -195,8 +199,9 @@ def report(session: Session, wanted: str) -> int:
     """The job's table, and its outcomes over all attempts."""
     job = load_job(session.desk.store, find_job(session.desk.store, wanted))
     document = reporting.job_document(job)
+    notes = [purging.sentence(job)] if job.tombstone else []
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(document["outcomes"].items()))
-    session.show(document, reporting.job_table(job), f"  outcomes of all attempts: {outcomes or 'none yet'}")
+    session.show(document, reporting.job_table(job), f"  outcomes of all attempts: {outcomes or 'none yet'}", *notes)
     return reporting.exit_code([job])
 
 
@@ -218,8 +223,10 @@ def failures(session: Session, wanted: str) -> int:
     }
     table = reporting.failures_table(job, dead)
     session.show(document, table if dead else f"{job.id}: no failed items.")
-    if dead:
+    if dead and job.tombstone is None:
         session.tell([f"Buy them once more:  batchjobs retry {job.id}"])
+    if job.tombstone is not None:
+        session.tell([purging.sentence(job)])
     return reporting.EXIT_SOME_FAILED if dead else 0
 
 
@@ -227,6 +234,7 @@ def retry(session: Session, wanted: str, items: Sequence[str]) -> int:
     """Plan one more attempt for the failed items, and send it."""
     desk = session.desk
     job_id = find_job(desk.store, wanted)
+    purging.require_texts(load_job(desk.store, job_id))
     dead = _failures(desk, load_job(desk.store, job_id))
     unknown = sorted(set(items) - {failure.item_id for failure in dead})
     if unknown:
@@ -277,6 +285,33 @@ def cancel(session: Session, wanted: str) -> int:
     session.show(reporting.job_document(job, seen), reporting.shards_table(job, seen))
     session.tell(sentences + night.troubles)
     return reporting.exit_code([job])
+
+
+def purge(session: Session, wanted: str, yes: bool, local_only: bool) -> int:
+    """Say what will be removed, ask, remove it."""
+    desk = session.desk
+    job_id = find_job(desk.store, wanted)
+    with desk.exclusive("looking at what to purge"):
+        holdings = purging.survey(desk, job_id)
+    if not yes and not _agreed(session, reporting.purge_lines(holdings, local_only), job_id):
+        session.show({"job_id": job_id, "state": holdings.job.state}, "Nothing was removed.")
+        return 0
+    with desk.exclusive("purging"):
+        done = purging.purge(desk, job_id, local_only)
+    job = load_job(desk.store, job_id)
+    document = reporting.job_document(job) | {"objects_removed": done.objects, "batches_forgotten": done.batches}
+    words = f"{done.objects:,} objects removed, {done.batches:,} batches deleted at the provider."
+    session.show(document, f"{purging.sentence(job)} {words}")
+    session.tell(done.troubles)
+    return 0 if job.tombstone and job.tombstone.ended_at else Unreachable.exit_code
+
+
+def _agreed(session: Session, lines: Sequence[str], job_id: str) -> bool:
+    """Raises UsageError where nobody can be asked."""
+    session.tell(lines)
+    if session.as_json or not sys.stdin.isatty():
+        raise UsageError(f"Nothing was removed: pass --yes to purge {job_id} without being asked.")
+    return click.confirm(f"Remove this of {job_id} for good?", err=True)
 
 
 def rebuild(session: Session) -> int:

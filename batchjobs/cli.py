@@ -256,6 +256,24 @@ def verify(job: str | None, **flags: Any) -> int:
 
 
 @cli.command()
+@click.argument("job")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--local-only", is_flag=True, help="Leave the provider's copies to it; needs no key.")
+@common
+def purge(job: str, yes: bool, local_only: bool, **flags: Any) -> int:
+    """Remove JOB's prompts and answers for good.
+
+    At the provider, in the store and in DuckDB; says first what will go, and asks. Item ids, counts, costs and hashes
+    stay, so that `report` and `verify` go on working. Submitted again, the items are bought anew. Interrupted, the
+    same command finishes it.
+    """
+    from batchjobs import actions
+
+    with _session(flags, "purge") as session:
+        return actions.purge(session, job, yes, local_only)
+
+
+@cli.command()
 @click.option("--task", metavar="TASK", help="Built-in name, module:object, or a task.toml.")
 @click.option("--provider", help="openai or anthropic.")
 @click.option("--endpoint", help="For openai: chat or responses.")

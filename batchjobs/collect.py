@@ -230,6 +230,8 @@ def mend(desk: Desk, job: Job, shard: Shard) -> None:
     Raises Damaged or Unavailable, saying what cannot be made again.
     """
     files, lost = list(shard.files), unreadable(desk, _copies(shard))
+    if job.tombstone is not None:  # there is nothing left to decide outcomes from
+        raise Damaged(f"{', '.join(_tables(shard))}: its job was purged, so it cannot be made again: restore it.")
     if lost:
         try:
             files = _copied(desk, job, shard, desk.provider_of(job.plan))

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
+
+from msgspec import structs
 
 from batchjobs.errors import UsageError
 from batchjobs.plan import Plan, ShardPlan, load_plan
@@ -15,6 +18,19 @@ JOB_LEDGER = "job"
 
 
 @dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A purge: `replaced` says which table without texts stands for which that had them (the keys of both).
+
+    `ended_at` is None where it was interrupted; `at_provider` says whether the provider's copies were deleted too.
+    """
+
+    since: datetime
+    replaced: Mapping[str, str]
+    ended_at: datetime | None = None
+    at_provider: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A plan, the present state of all its shards (retries included), and what was decided about the job as a whole."""
 
@@ -24,6 +40,7 @@ class Job:
     cancelled: bool = False
     carried_succeeded: int = 0
     carried_failed: int = 0
+    tombstone: Tombstone | None = None
 
     @property
     def id(self) -> str:
@@ -72,6 +89,8 @@ class Job:
     @property
     def state(self) -> str:
         """One word for people and machines."""
+        if self.tombstone is not None:
+            return "purged" if self.tombstone.ended_at else "purging"
         if self.finished:
             return "cancelled" if self.cancelled else "failed" if not self.succeeded and self.failed else "finished"
         if any(shard.phase is Phase.unknown for shard in self.shards):
@@ -150,12 +169,53 @@ def assemble(plan: Plan, ledgers: Mapping[str, Sequence[Record]]) -> Job:
 
 def _with_job_records(job: Job, records: Sequence[Record]) -> Job:
     cancelled, succeeded, failed = False, 0, 0
+    tombstone: Tombstone | None = None
     for record in records:
         if record.event == "cancelled":
             cancelled = True
         elif record.event == "carried":
             succeeded, failed = record.data["succeeded"], record.data["failed"]
-    return replace(job, number=len(records), cancelled=cancelled, carried_succeeded=succeeded, carried_failed=failed)
+        elif record.event in ("purging", "purged"):
+            tombstone = _buried(tombstone, record)
+    job = replace(job, number=len(records), cancelled=cancelled, carried_succeeded=succeeded, carried_failed=failed)
+    return job if tombstone is None else _without_texts(replace(job, tombstone=tombstone))
+
+
+def is_buried(store: ObjectStore, job: str) -> bool:
+    """Whether a job was purged, or began to be, for the price of one small ledger. Raises Damaged."""
+    return any(record.event == "purging" for record in Ledger(store, job, JOB_LEDGER).records())
+
+
+def _buried(tombstone: Tombstone | None, record: Record) -> Tombstone:
+    tombstone = tombstone or Tombstone(record.at, {})
+    if record.event == "purging":
+        return replace(tombstone, replaced={**tombstone.replaced, **record.data["replaced"]}, ended_at=None)
+    return replace(tombstone, ended_at=record.at, at_provider=record.data["at_provider"])
+
+
+def _without_texts(job: Job) -> Job:
+    """The job as its tombstone leaves it: tables without texts in the place of those that had them, no raw answers."""
+    new = job.tombstone.replaced if job.tombstone else {}
+    plan = structs.replace(
+        job.plan,
+        shards=tuple(_moved(shard, new) for shard in job.plan.shards),
+        carried_key=new.get(job.plan.carried_key or "", job.plan.carried_key),
+        rejects_key=new.get(job.plan.rejects_key or "", job.plan.rejects_key),
+    )
+    shards = (_buried_shard(shard, new) if shard.plan.requests_key in new else shard for shard in job.shards)
+    return replace(job, plan=plan, shards=tuple(shards))
+
+
+def _buried_shard(shard: Shard, new: Mapping[str, str]) -> Shard:
+    settlement = {name: value for name, value in shard.settlement.items() if name != "strays_key"}
+    if "outcomes_key" in settlement:
+        settlement["outcomes_key"] = new.get(settlement["outcomes_key"], settlement["outcomes_key"])
+    children = tuple(_moved(child, new) for child in shard.children)
+    return replace(shard, plan=_moved(shard.plan, new), children=children, files=(), settlement=settlement)
+
+
+def _moved(plan: ShardPlan, new: Mapping[str, str]) -> ShardPlan:
+    return structs.replace(plan, requests_key=new.get(plan.requests_key, plan.requests_key))
 
 
 def find_job(store: ObjectStore, wanted: str | None) -> str:

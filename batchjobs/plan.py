@@ -92,7 +92,7 @@ def load_plan(key: str, data: bytes) -> Plan:
     try:
         return _DECODER.decode(data)
     except msgspec.DecodeError as error:
-        raise Damaged(f"{key} is not a readable plan ({error}): restore the object, or purge the job.") from None
+        raise Damaged(f"{key} is not a readable plan ({error}): restore the object.") from None
 
 
 def identity(*parts: object) -> str:

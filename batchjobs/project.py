@@ -10,8 +10,8 @@ from batchjobs.jobs import JOB_LEDGER, Job, load_all
 from batchjobs.shards import Phase, Shard
 from batchjobs.views import load_view
 from storage.contract import Conflict, Damaged, Missing
-from storage.layout import plan_key
-from storage.results import JobRow, Results, ShardRow
+from storage.layout import ledger_prefix, plan_key
+from storage.results import PURGED, JobRow, Results, ShardRow
 
 
 @contextmanager
@@ -29,6 +29,9 @@ def catch_up(desk: Desk, results: Results) -> list[str]:
     Also notes in the ledgers how the items fared whose answers were bought by other jobs.
     """
     jobs, troubles = load_all(desk.store)
+    if any(holds_texts_of(results, job) for job in jobs):
+        results.start_anew()
+        desk.dirty = True
     for job in jobs:
         try:
             troubles += _load(desk, results, job)
@@ -37,6 +40,22 @@ def catch_up(desk: Desk, results: Results) -> list[str]:
     for job in jobs:  # only now is every answer in that a job may have been waiting for
         _note_carried(desk, results, job)
     return troubles
+
+
+def holds_texts_of(results: Results, job: Job) -> bool:
+    """Whether a purged job was loaded before its purge: from another machine, or by one that was interrupted."""
+    return job.tombstone is not None and not results.loaded_objects(job.id) <= object_keys(job)
+
+
+def object_keys(job: Job) -> set[str]:
+    """The objects whose rows the results hold, by the keys that `loaded` answers to."""
+    keys = {_own_rows(job), *(shard.plan.requests_key for shard in job.shards)}
+    return keys | {shard.settlement["outcomes_key"] for shard in job.shards if shard.phase is Phase.settled}
+
+
+def _own_rows(job: Job) -> str:
+    """What the job's own rows came from: its plan, or the ledger whose tombstone took texts out of them."""
+    return plan_key(job.id) if job.tombstone is None else ledger_prefix(job.id, JOB_LEDGER)
 
 
 def publish(desk: Desk, results: Results) -> None:
@@ -48,7 +67,7 @@ def publish(desk: Desk, results: Results) -> None:
 
 
 def _load(desk: Desk, results: Results, job: Job) -> list[str]:
-    key = plan_key(job.id)
+    key = _own_rows(job)
     if results.loaded(key):
         results.add_job(job_row(job), None, None, key)
     else:
@@ -130,7 +149,7 @@ def job_row(job: Job) -> JobRow:
         requests=plan.requests,
         estimated_cost_usd=plan.estimated_cost,
         ceiling_cost_usd=plan.ceiling_cost,
-        state=job.state,
+        state=job.state if job.tombstone is None else PURGED,
     )
 
 

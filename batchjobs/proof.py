@@ -7,8 +7,7 @@ from typing import Any
 
 from batchjobs.desk import Desk
 from batchjobs.jobs import Job
-from batchjobs.project import catch_up, job_row
-from batchjobs.shards import Phase
+from batchjobs.project import catch_up, job_row, object_keys
 from storage.contract import Conflict, Damaged, Missing
 from storage.layout import jobs_prefix, plan_key
 from storage.results import Results
@@ -80,8 +79,7 @@ def compare(desk: Desk, proof: Proof, results: Results, jobs: Sequence[Job], wan
 
 
 def _compare_job(desk: Desk, proof: Proof, results: Results, job: Job) -> None:
-    keys = {plan_key(job.id), *(shard.plan.requests_key for shard in job.shards)}
-    keys |= {shard.settlement["outcomes_key"] for shard in job.shards if shard.phase is Phase.settled}
+    keys = object_keys(job)
     loaded = results.loaded_objects(job.id)
     for key in sorted(loaded - keys):
         proof.wrong(f"{key} is in the results, and no ledger says that it counts")

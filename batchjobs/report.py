@@ -11,6 +11,7 @@ from rich.text import Text
 from batchjobs.jobs import Job
 from batchjobs.plan import Plan
 from batchjobs.poll import Round
+from batchjobs.purge import Holdings
 from batchjobs.shards import Phase, Shard
 from storage.results import Failure
 
@@ -37,6 +38,7 @@ def job_document(job: Job, seen: Round | None = None) -> dict[str, Any]:
     return {
         "job_id": job.id,
         "state": job.state,
+        "purged_at": job.tombstone.since.isoformat() if job.tombstone else None,
         "task": plan.task.name,
         "provider": plan.provider,
         "model": plan.model,
@@ -215,6 +217,26 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
         counts = (job.plan.items, job.succeeded, job.failed, job.in_flight, job.plan.reused)
         table.add_row(job.id, job.state, *(f"{n:,}" for n in counts), f"${job.cost:.4f}")
     return table
+
+
+def purge_lines(holdings: Holdings, local_only: bool) -> list[str]:
+    """What a purge will remove, what it will not, and what that means tomorrow."""
+    job = holdings.job
+    lines = [
+        f"{job.id}: {job.plan.items:,} items, {job.succeeded:,} of them answered.",
+        f"  from the store: {holdings.objects:,} objects with prompts, raw answers, answers, summaries and messages",
+        "  from DuckDB, which is made anew: the same, in this store's results on this machine",
+        "  kept: item ids, the name of the input, counts, tokens, costs, hashes",
+    ]
+    if local_only:
+        lines.insert(2, f"  not at the provider: it keeps what it has of {holdings.batches:,} batches for its own time")
+    else:
+        lines.insert(2, f"  at the provider: files and results of {holdings.batches:,} batches")
+    if holdings.lent:
+        lines.append(f"  {holdings.lent:,} items of other jobs reuse its answers and lose them too")
+    if holdings.borrowed:
+        lines.append(f"  answers to its items are also in other jobs, and stay there: {', '.join(holdings.borrowed)}")
+    return [*lines, "  Its items count as not answered from then on: submitted again, they are bought anew."]
 
 
 def failures_table(job: Job, failures: Iterable[Failure]) -> Table:

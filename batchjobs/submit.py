@@ -14,7 +14,7 @@ import pyarrow.parquet
 import providers
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken, OverBudget, UsageError
-from batchjobs.jobs import job_ids, load_all, read_plan
+from batchjobs.jobs import is_buried, job_ids, load_all, read_plan
 from batchjobs.pack import (
     Packer,
     Pricing,
@@ -131,7 +131,7 @@ def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:
     with ExitStack() as stack:
         spool = stack.enter_context(desk.spool())
         items = open_input(order.source, query=order.query, spool_dir=spool)
-        mark = _identity(order, items.sha256)
+        mark = _unpurged(desk, order, _identity(order, items.sha256))
         earlier = _accepted_before(desk, order, mark)
         if earlier is not None:
             return Submission(earlier, already=True)
@@ -164,10 +164,21 @@ def _identity(order: Order, input_sha256: str) -> str:
     )  # fmt: skip
 
 
+def _unpurged(desk: Desk, order: Order, mark: str) -> str:
+    """The mark itself, or where such a job was purged another: its answers are gone, so the same order buys anew."""
+    while any(is_buried(desk.store, job) for job in _same_order(desk, order, mark)):
+        mark = identity(mark, "purged")
+    return mark
+
+
+def _same_order(desk: Desk, order: Order, mark: str) -> list[str]:
+    return [job for job in job_ids(desk.store) if job.endswith(f"-{order.task.name}-{mark}")]
+
+
 def _accepted_before(desk: Desk, order: Order, mark: str) -> Plan | None:
     """The same order accepted today, or accepted earlier and not finished yet: a night passes midnight."""
     today = job_id(desk.env.now(), order.task.name, mark)
-    same = [job for job in job_ids(desk.store) if job.endswith(f"-{order.task.name}-{mark}")]
+    same = _same_order(desk, order, mark)
     if today in same:
         return read_plan(desk.store, today)
     unfinished = [job for job in load_all(desk.store)[0] if job.id in same and not job.finished]
@@ -312,9 +323,14 @@ class _Packing:
         return key
 
 
+def rejects_path(desk: Desk, job: str) -> Path:
+    """Where the rejects of a job are written for people."""
+    return desk.results_path.with_name(f"{job}.rejects.jsonl")
+
+
 def write_rejects(desk: Desk, plan: Plan) -> Path:
     """The rejects of a job as `<job>.rejects.jsonl` beside the analysts' file: source, line, item id, reason."""
-    path = desk.results_path.with_name(f"{plan.job}.rejects.jsonl")
+    path = rejects_path(desk, plan.job)
     path.parent.mkdir(parents=True, exist_ok=True)
     with desk.intact(plan.rejects_key or "") as table, path.open("wb") as out:
         for batch in pyarrow.parquet.ParquetFile(table).iter_batches():

@@ -17,6 +17,7 @@ from batchjobs.jobs import JOB_LEDGER, Job, assemble, read_plan
 from batchjobs.leftovers import damaged, lost_records, nameless
 from batchjobs.project import open_results
 from batchjobs.proof import Proof, compare
+from batchjobs.purge import is_purged, texts_left
 from batchjobs.settle import raw_lines
 from batchjobs.shards import Phase, Shard
 from providers.contract import Outcome
@@ -47,7 +48,7 @@ _STEPS: Mapping[str, tuple[tuple[Phase, ...], Phase | None]] = {
     "resettled": ((Phase.settled,), Phase.settled),
     "retried": ((Phase.settled,), Phase.settled),
 }
-_JOB_EVENTS = ("cancelled", "carried")
+_JOB_EVENTS = ("cancelled", "carried", "purging", "purged")
 
 
 def verify(desk: Desk, wanted: str | None = None) -> Proof:
@@ -150,8 +151,17 @@ class _JobProof:
             self._check_nameless(job)
         self._rows(job.plan.carried_key, job.plan.reused + job.plan.carried, "carried items")
         self._rows(job.plan.rejects_key, job.plan.rejected + job.plan.duplicates, "rejected lines")
+        if job.tombstone is not None:
+            self._check_purged(job)
         for shard in job.shards:
-            _ShardProof(self, shard, self.ledgers.get(shard.plan.id, [])).run()
+            _ShardProof(self, shard, self.ledgers.get(shard.plan.id, []), is_purged(job, shard)).run()
+
+    def _check_purged(self, job: Job) -> None:
+        """Nothing is left but what a purge keeps."""
+        left = texts_left(self.desk.store, job)
+        self.require(not left, f"{_some(left)} should have been purged: `batchjobs purge {self.name}` again")
+        done = job.tombstone is not None and job.tombstone.ended_at is not None
+        self.require(done, f"its purge was not finished: `batchjobs purge {self.name}` again")
 
     def _check_nameless(self, job: Job) -> None:
         """What no record names was left by an interrupted command, or its record was lost; only some can be told."""
@@ -234,6 +244,7 @@ class _ShardProof:
     job: _JobProof
     shard: Shard
     records: Sequence[Record]
+    purged: bool = False  # its requests and raw answers are gone, and are not missed
     asked: Columns = field(default_factory=dict)
 
     def run(self) -> None:
@@ -241,9 +252,11 @@ class _ShardProof:
         with self.job.reading():
             self.asked = self.job.table(self.shard.plan.requests_key, ["custom_id", "request_key"])
             self._check_requests()
-        with self.job.reading():
-            self._check_packed()
-        lines = self._check_files()
+        lines = None
+        if not self.purged:
+            with self.job.reading():
+                self._check_packed()
+            lines = self._check_files()
         if self.shard.phase is not Phase.settled or not self.asked:
             return
         with self.job.reading():

@@ -19,6 +19,7 @@ _NOT_THE_FILE = tuple(
     os.strerror(code)
     for code in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EROFS, errno.EIO)
 )
+_ASIDE = ".set-aside-"
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.5.0",  # an analyst's 1.5 client opens the published copy
     "autoinstall_known_extensions": "false",
@@ -79,6 +80,19 @@ class DuckFile:
             shutil.copyfileobj(self._bytes, copy, 1 << 22)
             copy.flush()
             os.fsync(copy.fileno())
+
+
+def remove(path: Path) -> None:
+    """Remove a closed database for good, with its log and with every predecessor that was set aside.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        for found in (path, path.with_name(path.name + ".wal"), *path.parent.glob(f"{path.name}{_ASIDE}*")):
+            found.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StoreUnavailable(f"the results store {path} cannot be removed: {error.strerror}") from error
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
@@ -148,7 +162,7 @@ def meaning(error: duckdb.Error, what: str, path: Path) -> StorageError:
 
 def _move_aside(path: Path) -> Path:
     number = 1
-    while (aside := path.with_name(f"{path.name}.set-aside-{number}")).exists():
+    while (aside := path.with_name(f"{path.name}{_ASIDE}{number}")).exists():
         number += 1
     # The log first: a database without its log merely lacks transactions, which are loaded again; a log without
     # its database would be replayed into the empty one.

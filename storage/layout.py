@@ -84,6 +84,14 @@ def raw_prefix(job: str, shard: str) -> str:
     return f"{job_prefix(job)}raw/{_checked(_NAME, 'shard id', shard)}/"
 
 
+def redacted_key(key: str, sha8: str) -> str:
+    """Beside a table, the place of the same table without its texts."""
+    match = _CONTENT.search(key)
+    if match is None:
+        raise BadName(f"{key[:200]!r} names no object with content")
+    return key[: match.start(1)] + _checked(_SHA8, "hash", sha8) + key[match.end(1) :]
+
+
 def doctor_prefix(probe: str = "") -> str:
     """The test objects of one probing, or of all."""
     return f"doctor/{_checked(_NAME, 'probe', probe)}/" if probe else "doctor/"

@@ -14,14 +14,14 @@ from storage import screening
 from storage.audit import violations
 from storage.comparison import PAIRS, difference
 from storage.contract import Conflict, Damaged, Missing
-from storage.duckfile import DuckFile, meaning
+from storage.duckfile import DuckFile, meaning, remove
 from storage.reports import general_views
-from storage.rows import CarriedCounts, Failure, JobRow, ShardRow
+from storage.rows import PURGED, CarriedCounts, Failure, JobRow, ShardRow
 from storage.screening import Verdict
 from storage.tables import CARRIED, OUTCOMES, REJECTS, REQUESTS, SHARDS, STRAYS, arrow_table
 from storage.views import View, ViewSpec, comment_statements, create_statement, quoted, task_views
 
-__all__ = ["CarriedCounts", "Failure", "JobRow", "Results", "ShardRow", "Verdict", "ViewSpec"]
+__all__ = ["PURGED", "CarriedCounts", "Failure", "JobRow", "Results", "ShardRow", "Verdict", "ViewSpec"]
 
 # Every request of the shard has exactly one outcome, and an answer exactly when it succeeded.
 _IDENTITY = """
@@ -34,6 +34,7 @@ FULL JOIN staged USING (custom_id)
 """
 
 # Two shards may both bring an answer to one request; which is kept must not depend on the order they are loaded in.
+# What a purged job bought (its answers are a JSON null) gives way to an answer that is there.
 # MERGE and no primary key: DuckDB holds an index in memory, 115 bytes a row, which would set a limit to the store.
 _ADD_RESULTS = """
 MERGE INTO results USING (
@@ -41,8 +42,21 @@ MERGE INTO results USING (
     FROM staged WHERE outcome = 'succeeded'
     QUALIFY row_number() OVER (PARTITION BY request_key ORDER BY custom_id) = 1
 ) AS fresh ON fresh.request_key = results.request_key
-WHEN MATCHED AND (fresh.job_id, fresh.shard_id) < (results.job_id, results.shard_id) THEN UPDATE BY NAME
+WHEN MATCHED AND (fresh.job_id IN (SELECT job_id FROM jobs WHERE state = 'purged'), fresh.job_id, fresh.shard_id)
+    < (results.job_id IN (SELECT job_id FROM jobs WHERE state = 'purged'), results.job_id, results.shard_id)
+    THEN UPDATE BY NAME
 WHEN NOT MATCHED THEN INSERT BY NAME
+"""
+
+# Items of other jobs that live on answers which this job bought, and the jobs that bought answers for items of it.
+_LENT = """
+SELECT count(*) FROM items JOIN results USING (request_key)
+WHERE results.job_id = $job_id AND items.job_id <> $job_id AND how <> 'new'
+"""
+_BORROWED = """
+SELECT DISTINCT results.job_id FROM items JOIN results USING (request_key)
+WHERE items.job_id = $job_id AND results.job_id <> $job_id
+    AND results.job_id NOT IN (SELECT job_id FROM jobs WHERE state = 'purged') ORDER BY ALL
 """
 
 # What has not changed is not written again: a pass over a thousand quiet shards costs nothing.
@@ -64,10 +78,8 @@ class Results:
     """
 
     def __init__(self, path: Path, memory_limit: str = "512MB", threads: int = 2) -> None:
-        self._file = DuckFile(path, {"memory_limit": memory_limit, "threads": str(threads)})
-        self.set_aside = self._file.set_aside
-        self._db = self._file.connection
-        self._define(general_views())
+        self._settings = {"memory_limit": memory_limit, "threads": str(threads)}
+        self._open(path)
 
     def __enter__(self) -> "Results":
         return self
@@ -77,6 +89,19 @@ class Results:
 
     def close(self) -> None:
         self._file.close()
+
+    def start_anew(self) -> None:
+        """Forget every row by removing the file, and those set aside before: a deleted row lingers in its file."""
+        path = self._file.path
+        self._file.close()
+        remove(path)
+        self._open(path)
+
+    def _open(self, path: Path) -> None:
+        self._file = DuckFile(path, self._settings)
+        self.set_aside = self._file.set_aside
+        self._db = self._file.connection
+        self._define(general_views())
 
     def loaded(self, object_key: str) -> bool:
         """Have the rows of this immutable object been loaded?"""
@@ -208,6 +233,15 @@ class Results:
     def job_ids(self) -> set[str]:
         """Every job that is loaded."""
         return {job for (job,) in self._rows("SELECT job_id FROM jobs")}
+
+    def lent(self, job_id: str) -> int:
+        """How many items of other jobs live on answers that this job bought."""
+        [(count,)] = self._rows(_LENT, job_id=job_id)
+        return int(count)
+
+    def borrowed(self, job_id: str) -> list[str]:
+        """The other jobs that hold answers to items of this one."""
+        return [job for (job,) in self._rows(_BORROWED, job_id=job_id)]
 
     def holds_job(self, job: JobRow) -> bool:
         """Whether a job's row is still what was loaded, its state apart."""

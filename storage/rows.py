@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+PURGED = "purged"  # the state of a job whose answers are not kept: what it bought must be bought anew
+
 
 @dataclass(frozen=True, slots=True)
 class JobRow:

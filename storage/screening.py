@@ -27,6 +27,7 @@ CREATE OR REPLACE TEMP TABLE open_keys AS
     SEMI JOIN (SELECT job_id, shard_id FROM shards WHERE "open") AS open_shards USING (job_id, shard_id)
 """
 
+# What a purged job bought is not kept, and must be bought anew.
 # The big tables are filtered by the chunk first, so that hash tables are built on the chunk alone.
 _JUDGE = """
 CREATE OR REPLACE TEMP TABLE judged AS
@@ -34,7 +35,9 @@ WITH earlier_items AS (
     SELECT item_id FROM screened_items WHERE item_id IN (SELECT item_id FROM chunk)),
 known AS (
     SELECT request_key, min(rank) AS rank FROM (
-        SELECT request_key, 1 AS rank FROM results WHERE request_key IN (SELECT request_key FROM chunk)
+        SELECT request_key, 1 AS rank FROM results
+        WHERE request_key IN (SELECT request_key FROM chunk)
+            AND job_id NOT IN (SELECT job_id FROM jobs WHERE state = 'purged')
         UNION ALL
         SELECT request_key, 2 AS rank FROM open_keys WHERE request_key IN (SELECT request_key FROM chunk)
         UNION ALL

@@ -28,7 +28,8 @@ _TYPED = """
 WITH newest AS (
     SELECT items.item_id, arg_max(items.job_id, (jobs.created_at, jobs.job_id)) AS job_id
     FROM items JOIN jobs ON jobs.job_id = items.job_id
-    WHERE jobs.task = {task} AND items.request_key IN (SELECT request_key FROM results)
+    WHERE jobs.task = {task} AND items.request_key IN (
+        SELECT request_key FROM results WHERE job_id NOT IN (SELECT job_id FROM jobs WHERE state = 'purged'))
     GROUP BY items.item_id),
 answered AS (
     SELECT items.item_id, items.job_id, {summary} AS summary_fields, {answer} AS answer_fields, results.model,
