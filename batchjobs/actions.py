@@ -100,8 +100,9 @@ def _accept(session: Session, source: str, query: str | None, dry_run: bool = Fa
     order = submitting.resolve(desk.settings, source, query, desk)
     with desk.exclusive("packing"):
         made = submitting.submit(desk, order, dry_run)
-        if made.plan.rejects_key and not made.already:
-            path = submitting.write_rejects(desk, made.plan)
+        path = submitting.rejects_path(desk, made.plan.job)
+        if made.plan.rejects_key and not path.exists():  # also those of a command that died once it was accepted
+            submitting.write_rejects(desk, made.plan, path)
             desk.say(f"{made.plan.rejected + made.plan.duplicates} items were rejected: {path}")
     return made.plan, made.already
 

@@ -328,14 +328,19 @@ def rejects_path(desk: Desk, job: str) -> Path:
     return desk.results_path.with_name(f"{job}.rejects.jsonl")
 
 
-def write_rejects(desk: Desk, plan: Plan) -> Path:
-    """The rejects of a job as `<job>.rejects.jsonl` beside the analysts' file: source, line, item id, reason."""
-    path = rejects_path(desk, plan.job)
+def rejects_path(desk: Desk, job: str) -> Path:
+    """Where the rejects of a job are written for people."""
+    return desk.results_path.with_name(f"{job}.rejects.jsonl")
+
+
+def write_rejects(desk: Desk, plan: Plan, path: Path) -> None:
+    """Write them, a line each: source, line, item id, reason. The file is there whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with desk.intact(plan.rejects_key or "") as table, path.open("wb") as out:
+    fresh = path.with_name(f"{path.name}.new")
+    with desk.intact(plan.rejects_key or "") as table, fresh.open("wb") as out:
         for batch in pyarrow.parquet.ParquetFile(table).iter_batches():
             out.writelines(msgspec.json.encode(row) + b"\n" for row in batch.to_pylist())
-    return path
+    fresh.replace(path)
 
 
 class _Nowhere:
