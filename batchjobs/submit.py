@@ -328,11 +328,6 @@ def rejects_path(desk: Desk, job: str) -> Path:
     return desk.results_path.with_name(f"{job}.rejects.jsonl")
 
 
-def rejects_path(desk: Desk, job: str) -> Path:
-    """Where the rejects of a job are written for people."""
-    return desk.results_path.with_name(f"{job}.rejects.jsonl")
-
-
 def write_rejects(desk: Desk, plan: Plan, path: Path) -> None:
     """Write them, a line each: source, line, item id, reason. The file is there whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
