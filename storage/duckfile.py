@@ -20,6 +20,7 @@ _NOT_THE_FILE = tuple(
     for code in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EROFS, errno.EIO)
 )
 _ASIDE = ".set-aside-"
+_HEADERS_BYTES = 3 * 4096  # before the first block
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.5.0",  # an analyst's 1.5 client opens the published copy
     "autoinstall_known_extensions": "false",
@@ -97,10 +98,13 @@ def remove(path: Path) -> None:
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
     connection: duckdb.DuckDBPyConnection | None = None
+    clean = not path.with_name(path.name + ".wal").exists()  # else blocks are counted that are still in memory
     try:
         # A configuration of its own: else DuckDB lets this process open the file twice, and closing loses the lock.
         connection = duckdb.connect(str(path), config=_CONFIG | {"custom_user_agent": f"batchjobs {uuid4()}"})
         _require_ours(connection)
+        if clean:
+            _require_whole(connection, path)
         migrate(connection)
     except (duckdb.Error, Unreadable) as error:
         if connection is not None:
@@ -134,6 +138,14 @@ def _require_ours(connection: duckdb.DuckDBPyConnection) -> None:
         raise Unreadable("not a results store of this version")
 
 
+def _require_whole(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """DuckDB opens a file whose end is missing, and stumbles only over what lay there: after a power cut, for one."""
+    query = "SELECT block_size * total_blocks FROM pragma_database_size()"
+    for (blocks,) in connection.execute(query).fetchall():
+        if path.stat().st_size < _HEADERS_BYTES + blocks:
+            raise Unreadable("the end of the file is missing")
+
+
 def _explained(path: Path, error: Exception) -> Exception:
     """What the failure to open means: another process, the machine, or the file itself."""
     text = str(error)
@@ -155,7 +167,7 @@ def meaning(error: duckdb.Error, what: str, path: Path) -> StorageError:
             return StoreUnavailable(f"the results store {path} stopped at {what}: {reason}")
     if isinstance(error, duckdb.OutOfMemoryException):
         return StoreUnavailable(f"the results store {path} stopped at {what}: it needs more memory or disk")
-    if "Corrupt database" in text or isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
+    if "Corrupt database" in text or "Could not read" in text or isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
         return Damaged(f"the results store {path} is damaged: `batchjobs rebuild` makes it anew")
     return Damaged(f"{what} cannot be loaded ({type(error).__name__})")
 

@@ -136,6 +136,19 @@ def test_what_is_no_file_stays_where_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "private.duckdb").is_dir()
 
 
+@pytest.mark.parametrize("missing", [1, 300_000, 900_000])
+def test_a_file_whose_end_is_missing_is_made_anew(night: Night, missing: int) -> None:
+    """DuckDB opens some of them and stumbles later, over what lay there."""
+    night.job("a", 20_000)
+    night.shard("a", "1-00001", [f"key-{n}" for n in range(20_000)])
+    path = night.folder / "private.duckdb"
+    night.results.close()
+    os.truncate(path, path.stat().st_size - missing)
+    with Results(path) as results:
+        assert results.set_aside is not None
+        assert results.violations() == []
+
+
 def test_a_setting_that_is_none_moves_nothing(tmp_path: Path) -> None:
     Results(tmp_path / "private.duckdb").close()
     with pytest.raises(ValueError, match="plenty"):
