@@ -20,7 +20,8 @@ class _Event(msgspec.Struct):
 
 def _point(key: str, data: bytes | None = None) -> str:
     """What is being written, by the key's folder; a ledger record by its event: `ledger-intent`, `raw`, `plan`."""
-    folder = key.split("/")[2].partition(".")[0]
+    place = key.split("/")
+    folder = place[2 if len(place) > 2 else 0].partition(".")[0]
     if folder == "ledger" and data is not None:
         return f"ledger-{msgspec.json.decode(data, type=_Event).event}"
     return folder

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow.parquet
 
 import providers
+from batchjobs.accept import accept, last_accepted
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken, OverBudget, UsageError
 from batchjobs.jobs import is_buried, job_ids, load_all, read_plan
@@ -24,7 +25,7 @@ from batchjobs.pack import (
     key_salt,
     shard_limits,
 )
-from batchjobs.plan import Plan, TaskRef, dump, identity, job_id, short_id
+from batchjobs.plan import Plan, TaskRef, identity, job_id, short_id
 from batchjobs.prices import FREE, RateCard, quote
 from batchjobs.project import catch_up, open_results
 from batchjobs.settings import Settings
@@ -33,9 +34,8 @@ from batchjobs.tasks import Task
 from batchjobs.views import view_of
 from providers.contract import Format, Prompt, RequestTemplate
 from storage.content import file_sha8
-from storage.contract import Conflict
 from storage.inputs import Input, open_input
-from storage.layout import carried_key, plan_key, rejects_key
+from storage.layout import carried_key, rejects_key
 from storage.results import Results, Verdict
 from storage.tables import CARRIED, REJECTS, RowWriter
 
@@ -131,29 +131,42 @@ def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:
     with ExitStack() as stack:
         spool = stack.enter_context(desk.spool())
         items = open_input(order.source, query=order.query, spool_dir=spool)
-        mark = _unpurged(desk, order, _identity(order, items.sha256))
-        earlier = _accepted_before(desk, order, mark)
-        if earlier is not None:
-            return Submission(earlier, already=True)
         results = stack.enter_context(open_results(desk))
-        unread = catch_up(desk, results)
-        if unread:  # what was bought before cannot be told, so the same could be bought again
-            raise Broken(f"Nothing was packed, because the store is damaged. {unread[0]}")
-        packing = _Packing(desk, order, job_id(desk.env.now(), order.task.name, mark), spool, results)
-        plan = packing.run(items, dry_run)
-        if not dry_run:
-            _check_budget(plan, desk.settings.max_cost)
-            return _commit(desk, plan)
+        while True:
+            made = _submit_once(desk, order, items, spool, results, dry_run)
+            if made is not None:
+                return made
+            desk.say("another machine accepted a job with some of these items meanwhile: packing again")
+
+
+def _submit_once(
+    desk: Desk, order: Order, items: Input, spool: Path, results: Results, dry_run: bool
+) -> Submission | None:
+    """None where another machine accepted a job meanwhile that holds some of the same requests."""
+    last = last_accepted(desk)
+    mark = _unpurged(desk, order, _identity(order, items.sha256))
+    earlier = _accepted_before(desk, order, mark)
+    if earlier is not None:
+        return Submission(earlier, already=True)
+    _learn(desk, results)
+    packing = _Packing(desk, order, job_id(desk.env.now(), order.task.name, mark), spool, results)
+    plan = packing.run(items, dry_run)
+    if dry_run:
         return Submission(plan)
-
-
-def _commit(desk: Desk, plan: Plan) -> Submission:
-    """Write the plan: from here on the job is accepted. Of two machines that packed it, the first one's plan counts."""
-    try:
-        desk.store.create(plan_key(plan.job), dump(plan))
-    except Conflict:
-        return Submission(read_plan(desk.store, plan.job), already=True)
+    _check_budget(plan, desk.settings.max_cost)
+    while not accept(desk, plan, last):
+        last = last_accepted(desk)
+        _learn(desk, results)
+        if plan.job in job_ids(desk.store) or results.screened_elsewhere():
+            return None
     return Submission(plan)
+
+
+def _learn(desk: Desk, results: Results) -> None:
+    """Know everything that was bought before. Raises Broken where it cannot be told: the same could be bought again."""
+    unread = catch_up(desk, results)
+    if unread:
+        raise Broken(f"Nothing was packed, because the store is damaged. {unread[0]}")
 
 
 def _identity(order: Order, input_sha256: str) -> str:

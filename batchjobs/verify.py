@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet
 
+from batchjobs.accept import order_faults
 from batchjobs.desk import Desk
 from batchjobs.jobs import JOB_LEDGER, Job, assemble, read_plan
 from batchjobs.leftovers import damaged, lost_records, nameless
@@ -75,11 +76,18 @@ def _records(desk: Desk) -> set[str]:
 def _prove(desk: Desk, results: Results, wanted: str | None) -> Proof:
     proof, jobs = Proof(), []
     for name in desk.store.children(jobs_prefix()):
-        job = _JobProof(desk, proof, name).run() if wanted in (None, name) else None
+        job = prove_job(desk, proof, name) if wanted in (None, name) else None
         if job is not None:
             jobs.append(job)
+    for sentence in order_faults(desk.store) if wanted is None else ():
+        proof.wrong(sentence)
     compare(desk, proof, results, jobs, wanted)
     return proof
+
+
+def prove_job(desk: Desk, proof: Proof, name: str) -> Job | None:
+    """Prove one job from the store alone; the job, where its plan and ledgers can be read. Raises StoreUnavailable."""
+    return _JobProof(desk, proof, name).run()
 
 
 @dataclass(slots=True)

@@ -1,11 +1,14 @@
 """Every key of the object store is built here and nowhere else.
 
-    jobs/<job>/plan.json                                the commit point: a job exists when this object does
-    jobs/<job>/shards/<shard>.<sha8>.jsonl.zst          requests, as the provider gets them
+    accepted/000001.json …                              the order in which jobs were accepted, put-once by number
+    jobs/<job>/plan.<sha8>.json                         the plan before its job was accepted
+    jobs/<job>/plan.json                                the same once it was: a job exists when this object does
+    jobs/<job>/shards/<shard>.<sha8>.jsonl.zst          requests, as the provider gets them (.jsonl: it reads them here)
     jobs/<job>/shards/<shard>.<sha8>.items.parquet      which request is which item
     jobs/<job>/carried.<sha8>.parquet                   items whose answer is reused or awaited from another job
     jobs/<job>/rejects.<sha8>.parquet                   input lines that could not become a request
     jobs/<job>/ledger/<name>/000001.json …              append-only, put-once by number
+    jobs/<job>/<provider>/<shard>/…                     where such a provider writes its answers
     jobs/<job>/raw/<shard>/<n>-<kind>.<sha8>.jsonl.zst  the provider's bytes
     jobs/<job>/outcomes/<shard>.<sha8>.parquet          how every request of the shard ended
     jobs/<job>/strays/<shard>.<sha8>.parquet            answers that belong to no request

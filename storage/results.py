@@ -191,6 +191,11 @@ class Results:
         with self._explained("screening"):
             return screening.judge(self._db, item_ids, request_keys)
 
+    def screened_elsewhere(self) -> bool:
+        """Whether requests that this screening called new have come into the results since, by another job."""
+        with self._explained("screening"):
+            return screening.overtaken(self._db)
+
     def carried(self, job_id: str) -> CarriedCounts:
         """How the items of a job stand that need no purchase of their own; reused ones have succeeded."""
         hows = (

@@ -74,3 +74,9 @@ def judge(connection: DuckDBPyConnection, item_ids: list[str], request_keys: lis
     connection.execute("INSERT INTO screened_keys SELECT request_key FROM judged WHERE verdict = 'new'")
     rows = connection.execute("SELECT verdict FROM judged ORDER BY ordinal").fetchall()
     return [Verdict(verdict) for (verdict,) in rows]
+
+
+def overtaken(connection: DuckDBPyConnection) -> bool:
+    """Whether a request that this screening called new is in the results by now."""
+    found = connection.execute("SELECT 1 FROM screened_keys SEMI JOIN requests USING (request_key) LIMIT 1").fetchone()
+    return found is not None
