@@ -339,7 +339,7 @@ def _times(batch: Batch, phase: Phase, now: float) -> dict[str, int | None]:
     until = now if cancelled is None else min(now, cancelled)
     ran = not timing.rejected and until >= timing.starts
     done = ran and timing.stalls >= 1 and until >= timing.executed and timing.executed <= timing.expires
-    ended = int(batch.ended_at())
+    ended = int(batch.ended_at()) if phase.over else None
     return {
         "created_at": int(timing.created),
         "in_progress_at": int(timing.starts) if ran else None,

@@ -12,19 +12,13 @@ from providers.emulator import BatchRecord, Charge, Emulator, Fault, RequestReco
 from providers.failures import patient
 from storage.content import file_sha8
 from storage.s3 import S3Store
-from tests.providers.kit import prompt, template
+from tests.providers.kit import TOGETHER, prompt, template
 
-CREATE = {
-    "openai": "POST /v1/batches",
-    "anthropic": "POST /v1/messages/batches",
-    "bedrock": "POST /model-invocation-job",
-}
-LIST = {
-    "openai": "GET /v1/batches",
-    "anthropic": "GET /v1/messages/batches",
-    "bedrock": "GET /model-invocation-jobs",
-}
-BATCHES = {"openai": "/v1/batches", "anthropic": "/v1/messages/batches", "bedrock": "/model-invocation-job"}
+BASES = {"openai": "/v1", "azure": "/openai", "groq": "/groq/openai/v1", "compatible": "/together/v1"}
+BATCHES = {name: f"{base}/batches" for name, base in BASES.items()}
+BATCHES |= {"anthropic": "/v1/messages/batches", "bedrock": "/model-invocation-job"}
+CREATE = {name: f"POST {path}" for name, path in BATCHES.items()}
+LIST = {name: f"GET {path}" for name, path in BATCHES.items()} | {"bedrock": "GET /model-invocation-jobs"}
 JOBS = "arn:aws:bedrock:us-east-1:000000000000:model-invocation-job/"
 ROLE = "arn:aws:iam::000000000000:role/batch"
 DAY_S = 86_400.0
@@ -69,7 +63,9 @@ class Bench:
             provider.close()
 
     def _connect(self, **settings: Any) -> Provider:
-        own = {} if self.store is None else {"objects": self.store, "options": {"role_arn": ROLE}}
+        own: dict[str, Any] = {"switches": TOGETHER} if self.name == "compatible" else {}
+        if self.store is not None:
+            own = {"objects": self.store, "options": {"role_arn": ROLE}}
         return providers.connect(*self.case, sleep=self.sleep, **({"timeout_s": self.timeout_s} | own | settings))
 
     def sleep(self, seconds: float) -> None:
@@ -90,7 +86,12 @@ class Bench:
         """Where results go wrong: for those that Bedrock writes to S3 it is ordered with the purchase."""
         if self.name == "bedrock":
             return CREATE[self.name]
-        return "GET /v1/files/*/content" if self.name == "openai" else self.batch_route("GET", "/results")
+        return f"GET {self.shelf}/*/content" if self.name in BASES else self.batch_route("GET", "/results")
+
+    @property
+    def shelf(self) -> str:
+        """Where files are kept by OpenAI and those like it."""
+        return f"{BASES.get(self.name, '/v1')}/files"
 
     def ref_of(self, batch: BatchRecord) -> str:
         """What `create` calls a batch."""

@@ -121,5 +121,12 @@ def account(url: str) -> dict[str, str]:
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": "sk-emulated",
         "AWS_ENDPOINT_URL_BEDROCK": url,
+        "AZURE_OPENAI_ENDPOINT": url,
+        "AZURE_OPENAI_API_KEY": "sk-emulated",
+        "OPENAI_API_VERSION": "2025-04-01-preview",
+        "GROQ_BASE_URL": f"{url}/groq",
+        "GROQ_API_KEY": "sk-emulated",
+        "TOGETHER_BASE_URL": f"{url}/together/v1",
+        "TOGETHER_API_KEY": "sk-emulated",
         "NO_PROXY": "127.0.0.1",
     }

@@ -11,14 +11,29 @@ from providers.contract import Format, Prompt, RequestTemplate
 
 CASES = [("openai", "chat"), ("openai", "responses"), ("anthropic", "messages")]
 BEDROCK, CONVERSE = ("bedrock", "invoke"), ("bedrock", "converse")
-FORMATS = [*CASES, BEDROCK, CONVERSE]
-SPEAKERS = ("azure", "groq", "compatible")  # servers that speak OpenAI's protocol (PROVIDERS §6, §7)
-SENT = [CASES[0], CASES[2]]  # where requests and answers go over the wire
+AZURE, GROQ, COMPATIBLE = ("azure", "chat"), ("groq", "chat"), ("compatible", "chat")
+SPEAKERS = [AZURE, GROQ, COMPATIBLE]  # servers that speak OpenAI's protocol (PROVIDERS §6, §7)
+FORMATS = [*CASES, BEDROCK, CONVERSE, *SPEAKERS]
+OPENAI_LIKE = [CASES[0], *SPEAKERS]
+SENT = [CASES[0], CASES[2], *SPEAKERS]  # where requests and answers go over the wire
+WIRED = [*CASES, *SPEAKERS]  # the same with every endpoint
 CLIENTS = [*SENT, BEDROCK]  # where only the talking matters: the endpoints of a provider share one client
 MODELS = {
     "openai": "gpt-5.4-mini",
     "anthropic": "claude-haiku-4-5",
     "bedrock": "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+    "azure": "nightly-mini",
+    "groq": "openai/gpt-oss-20b",
+    "compatible": "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+}
+TOGETHER = {  # the switches of a server unlike OpenAI in most that can be (PROVIDERS §7)
+    "url_variable": "TOGETHER_BASE_URL",
+    "key_variable": "TOGETHER_API_KEY",
+    "metadata": False,
+    "counts": False,
+    "cancels": False,
+    "output_limit": "max_tokens",
+    "window": "48h",
 }
 each_format = pytest.mark.parametrize("case", FORMATS, ids="-".join)
 

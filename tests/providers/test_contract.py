@@ -12,12 +12,13 @@ import pytest
 from providers.anthropic import RequestList
 from providers.contract import OutcomeUnknown, Refused, ShardFile, Unavailable
 from tests.providers.bench import Bench
-from tests.providers.kit import CASES, format_of
+from tests.providers.kit import AZURE, CASES, GROQ, OPENAI_LIKE, WIRED, format_of
 
 ANTHROPIC = CASES[2]
 anthropic_only = pytest.mark.parametrize("case", [ANTHROPIC], ids="-".join)
-sent_only = pytest.mark.parametrize("case", CASES, ids="-".join)
+sent_only = pytest.mark.parametrize("case", WIRED, ids="-".join)
 openai_only = pytest.mark.parametrize("case", CASES[:2], ids="-".join)
+like_openai = pytest.mark.parametrize("case", OPENAI_LIKE, ids="-".join)
 
 
 def refusal(bench: Bench) -> Refused:
@@ -125,7 +126,7 @@ def test_anthropics_spend_limit_blocks(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 429])
-@openai_only
+@like_openai
 def test_a_full_queue_said_at_create_passes(bench: Bench, status: int) -> None:
     """PROVIDERS §1.2, §6: some regions say it at once."""
     bench.fault("status", status=status, code="token_limit_exceeded")
@@ -152,6 +153,9 @@ def test_a_redirected_purchase_is_not_followed(bench: Bench, monkeypatch: pytest
         monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
         monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", url)
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", url)
+        monkeypatch.setenv("GROQ_BASE_URL", f"{url}/groq")
+        monkeypatch.setenv("TOGETHER_BASE_URL", f"{url}/together/v1")
         with pytest.raises(Refused) as caught:
             bench.connect().create(shard, staged, bench.tag())
     assert (caught.value.kind, bench.purchases) == ("blocked", [])
@@ -183,8 +187,8 @@ class Elsewhere:
         self.server.server_close()
 
 
-@openai_only
-def test_openais_batch_carries_the_tag(bench: Bench) -> None:
+@pytest.mark.parametrize("case", [*CASES[:2], AZURE, GROQ], ids="-".join)
+def test_a_batch_carries_the_tag_where_it_can(bench: Bench) -> None:
     """PROVIDERS §1.1: metadata of at most 16 pairs, keys to 64, values to 512 characters."""
     bench.buy(tag=bench.tag(send=3))
     label = bench.batches[0].label
@@ -201,35 +205,35 @@ def test_anthropic_is_asked_by_the_version_that_takes_a_temperature(bench: Bench
     assert set(bench.outcomes(ref)) == {"succeeded"}
 
 
-@openai_only
-def test_openais_upload_has_a_jsonl_name_and_is_seen_before_it_is_used(bench: Bench) -> None:
+@like_openai
+def test_an_upload_has_a_jsonl_name_and_is_seen_before_it_is_used(bench: Bench) -> None:
     """PROVIDERS §1.1, §1.9: another ending is refused; a file may not be seen at once."""
-    bench.fault("not_found", "GET /v1/files/*", times=2)
-    assert bench.provider.stage(bench.shard()).startswith("file-")
+    bench.fault("not_found", f"GET {bench.shelf}/*", times=2)
+    assert bench.provider.stage(bench.shard()).startswith("file")
     assert len(bench.slept) == 2
 
 
-@openai_only
+@like_openai
 def test_a_file_that_stays_unseen_is_not_bought_from(bench: Bench) -> None:
-    bench.fault("not_found", "GET /v1/files/*", times=0)
+    bench.fault("not_found", f"GET {bench.shelf}/*", times=0)
     with pytest.raises(Unavailable, match="not ready"):
         bench.buy()
     assert bench.purchases == []
 
 
-@openai_only
+@like_openai
 @pytest.mark.parametrize("how", [{"action": "status", "status": 503}, {"action": "drop_before"}])
 def test_an_upload_is_tried_again(bench: Bench, how: dict[str, Any]) -> None:
     """It buys nothing."""
-    bench.fault(route="POST /v1/files", **how)
+    bench.fault(route=f"POST {bench.shelf}", **how)
     bench.buy()
     assert len(bench.batches) == 1
 
 
-@openai_only
+@like_openai
 @pytest.mark.parametrize("status", [404, 503])
 def test_an_upload_that_fails_is_told_as_one(bench: Bench, status: int) -> None:
-    bench.fault("status", "POST /v1/files", status=status, times=0)
+    bench.fault("status", f"POST {bench.shelf}", status=status, times=0)
     with pytest.raises(Unavailable, match=r"The upload of shard \S+ cannot be made now \(HTTP"):
         bench.provider.stage(bench.shard())
 

@@ -6,8 +6,8 @@ import pytest
 
 from providers.contract import Unavailable
 from providers.emulator import RequestRecord
-from tests.providers.bench import Bench
-from tests.providers.kit import CASES, SENT
+from tests.providers.bench import BASES, Bench
+from tests.providers.kit import CASES, OPENAI_LIKE, SENT
 
 openai_only = pytest.mark.parametrize("case", CASES[:1], ids="-".join)
 
@@ -19,7 +19,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def delete_route(bench: Bench) -> str:
-    return "DELETE /v1/files/*" if bench.name == "openai" else bench.batch_route("DELETE")
+    return f"DELETE {bench.shelf}/*" if bench.name in BASES else bench.batch_route("DELETE")
 
 
 def is_read(request: RequestRecord) -> bool:
@@ -53,7 +53,7 @@ def test_openais_input_output_and_error_files_all_go(bench: Bench) -> None:
     assert len(deleted) == 3
 
 
-@openai_only
+@pytest.mark.parametrize("case", OPENAI_LIKE, ids="-".join)
 def test_a_staged_file_that_was_never_bought_from_goes(bench: Bench) -> None:
     staged = bench.provider.stage(bench.shard())
     bench.provider.forget("", staged)
@@ -68,7 +68,7 @@ def test_forgetting_twice_is_no_error(bench: Bench) -> None:
 
 
 def test_forgetting_what_never_existed_is_no_error(bench: Bench) -> None:
-    bench.provider.forget("batch_none" if bench.name == "openai" else "msgbatch_none", "")
+    bench.provider.forget("msgbatch_none" if bench.name == "anthropic" else "batch_none", "")
     bench.provider.forget("", "")
 
 

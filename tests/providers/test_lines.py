@@ -9,6 +9,7 @@ from providers.contract import Outcome, Prompt, Revision, Undecodable
 from tests.providers.kit import (
     CASES,
     FORMATS,
+    SPEAKERS,
     answer_line,
     body,
     chat_choice,
@@ -159,7 +160,7 @@ def test_an_encoded_prompt_costs_little_more_than_its_text(case: tuple[str, str]
 
 def good_lines() -> list[Any]:
     lines = [openai_line(**chat_choice()), answer_line(), message_line()]
-    lines += [record_line(claude()), record_line(converse())]
+    lines += [record_line(claude()), record_line(converse()), *[openai_line(**chat_choice())] * len(SPEAKERS)]
     return [pytest.param(case, line, id="-".join(case)) for case, line in zip(FORMATS, lines, strict=True)]
 
 

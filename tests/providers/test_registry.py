@@ -11,7 +11,7 @@ import providers
 from providers.contract import Unavailable
 from tests.providers.kit import CASES, SPEAKERS, each_format, prompt, template
 
-SDKS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "boto3"} | dict.fromkeys(SPEAKERS, "openai")
+SDKS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "boto3"} | {name: "openai" for name, _ in SPEAKERS}
 ACCOUNT = {
     "OPENAI_API_KEY": "k",
     "ANTHROPIC_API_KEY": "k",
@@ -67,7 +67,7 @@ def test_an_unknown_endpoint_is_refused(name: str) -> None:
 
 @each_format
 def test_a_connected_provider_has_the_same_format(case: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in ACCOUNT.items():
+    for key, value in (ACCOUNT | SOMEWHERE).items():
         monkeypatch.setenv(key, value)
     connected = providers.connect(*case).format
     assert connected.encode(template(case), prompt()) == providers.load_format(*case).encode(template(case), prompt())

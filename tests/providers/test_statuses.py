@@ -22,7 +22,9 @@ def case(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def openai_status(status: str, **members: Any) -> Status:
-    return openai_batches.status_of(msgspec.convert({"id": "batch_1", "status": status} | members, openai_batches.Batch))
+    return openai_batches.status_of(
+        msgspec.convert({"id": "batch_1", "status": status} | members, openai_batches.Batch)
+    )
 
 
 def counted(total: int, completed: int, failed: int) -> dict[str, Any]:
