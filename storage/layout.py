@@ -26,7 +26,7 @@ SEGMENT = re.compile(r"[A-Za-z0-9\-._!*'()]{1,200}")
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SHA8 = re.compile(r"[0-9a-f]{8}")
-_CONTENT = re.compile(r"\.([0-9a-f]{8})(?:\.jsonl\.zst|(?:\.items)?\.parquet)$")
+_CONTENT = re.compile(r"\.([0-9a-f]{8})(?:\.jsonl(?:\.zst)?|(?:\.items)?\.parquet)$")
 _KEY_LENGTH_MAX = 1024
 
 
@@ -40,14 +40,34 @@ def job_prefix(job: str) -> str:
     return f"jobs/{_checked(_JOB, 'job id', job)}/"
 
 
+def accepted_prefix() -> str:
+    """Below it there is one record for each accepted job."""
+    return "accepted/"
+
+
+def accepted_key(number: int) -> str:
+    """The job accepted as this one, counted from 1."""
+    return f"{accepted_prefix()}{_checked_number('place in the order of jobs', number):06d}.json"
+
+
 def plan_key(job: str) -> str:
-    """The job's commit point."""
+    """The plan of an accepted job."""
     return f"{job_prefix(job)}plan.json"
 
 
-def shard_key(job: str, shard: str, sha8: str) -> str:
-    """The shard's requests."""
-    return f"{_content(job, 'shards/', shard, sha8)}.jsonl.zst"
+def draft_key(job: str, sha8: str) -> str:
+    """A plan that is not accepted yet."""
+    return f"{_content(job, '', 'plan', sha8)}.json"
+
+
+def shard_key(job: str, shard: str, sha8: str, *, packed: bool = True) -> str:
+    """The shard's requests, compressed or, where the provider reads the object itself, plain."""
+    return f"{_content(job, 'shards/', shard, sha8)}{'.jsonl.zst' if packed else '.jsonl'}"
+
+
+def answers_prefix(job: str, provider: str, shard: str) -> str:
+    """Below it a provider that reads shards here writes what it answers."""
+    return f"{job_prefix(job)}{_checked(_NAME, 'provider', provider)}/{_checked(_NAME, 'shard id', shard)}/"
 
 
 def requests_key(job: str, shard: str, sha8: str) -> str:
