@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,11 +16,11 @@ from batchjobs.grace import still_due
 from batchjobs.jobs import Job, load_job, reread
 from batchjobs.plan import Plan
 from batchjobs.retry import plan_retry
-from batchjobs.settle import keep, settle, settle_again
+from batchjobs.settle import keep, raw_lines, settle, settle_again
 from batchjobs.shards import Phase, Shard
 from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
-from providers.contract import Gone, Provider, RawFile, Unavailable
+from providers.contract import Format, Gone, Provider, RawFile, Unavailable, Undecodable
 from storage.contract import Damaged, Missing
 from storage.layout import raw_key
 
@@ -127,7 +128,7 @@ def fetch(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
 def _is_gone(error: Gone | Unavailable, desk: Desk, job: Job, shard: Shard, provider: Provider) -> bool:
     """Does the provider keep the results no more, by its word or by its silence?"""
     absent = isinstance(error, Unavailable) and error.kind == "absent"
-    return isinstance(error, Gone) or (absent and not still_due(desk, job, shard, _grace(provider)))
+    return isinstance(error, Gone) or (absent and not still_due(desk, job, shard, _grace(provider), "results"))
 
 
 def _grace(provider: Provider) -> timedelta:
@@ -141,24 +142,45 @@ def _note_gone(desk: Desk, job: Job, shard: Shard, why: str) -> None:
 
 def _download_whole(desk: Desk, job: Job, shard: Shard, provider: Provider, spool: Path) -> list[_Copy]:
     """A download can end early without an error (PROVIDERS §0.3), so lines are counted against the provider's word."""
-    done, failed = shard.end.get("done") or 0, shard.end.get("failed") or 0
+    done, failed = _counted(shard)
     copies: list[_Copy] = []
     for attempt in range(1, DOWNLOADS_MAX + 1):
         folder = spool / str(attempt)
         folder.mkdir()
         copies = [_download(raw, folder / raw.kind) for raw in provider.raw(shard.batch_id)]
-        if _whole(copies, done, failed):
+        if done == 0 or _whole(_answered(copies, shard, provider.format), done, failed):
             return copies
-        desk.say(f"shard {shard.plan.id}: fewer result lines than the provider counts ({done}) arrived, asking again")
-    if still_due(desk, job, shard, _grace(provider)):  # what is missing now was paid and may still come
-        raise Unavailable(f"{done} result lines were counted, fewer can be read.")
+        desk.say(f"shard {shard.plan.id}: fewer results than the provider counts ({done}) arrived, asking again")
+    if still_due(desk, job, shard, _grace(provider), "some results"):  # what is missing now was paid and may still come
+        raise Unavailable(f"{done} results were counted, fewer can be read.")
     return copies
 
 
-def _whole(copies: list[_Copy], done: int, failed: int) -> bool:
-    """Are as many lines here as were counted? The output is counted by itself: expired rows fill the error file too."""
-    output = sum(copy.lines for copy in copies if copy.kind == "output")
-    return output >= done - failed and sum(copy.lines for copy in copies) >= done
+def _counted(shard: Shard) -> tuple[int, int]:
+    """How many results there are, and failed ones among them; where the provider does not say, one for each request."""
+    done, failed = shard.end.get("done"), shard.end.get("failed")
+    if done is None and not shard.end.get("rejected"):
+        return shard.plan.requests, shard.plan.requests
+    return done or 0, failed or 0
+
+
+def _whole(answered: dict[str, set[str]], done: int, failed: int) -> bool:
+    """Are as many answers here as were counted? The output is counted by itself: expired rows fill the error file."""
+    return len(answered["output"]) >= done - failed and len(answered["output"] | answered["error"]) >= done
+
+
+def _answered(copies: list[_Copy], shard: Shard, lines: Format) -> dict[str, set[str]]:
+    """Whose results can be read in which file: twins, strangers and a line that was cut off make up for nobody.
+
+    In a batch that turns out to be another's, everybody's.
+    """
+    found: dict[str, set[str]] = {"output": set(), "error": set(), "batch": set()}
+    for copy in copies:
+        for line in raw_lines(copy.path):
+            with suppress(Undecodable):
+                found[copy.kind].add(lines.decode(line).custom_id)
+    ours = {kind: {one for one in ids if one.startswith(shard.plan.id_prefix)} for kind, ids in found.items()}
+    return ours if shard.certain or any(ours.values()) else found
 
 
 def _download(raw: RawFile, path: Path) -> _Copy:

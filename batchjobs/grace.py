@@ -28,11 +28,15 @@ def worth_noting(misses: Sequence[datetime], now: datetime, grace: timedelta) ->
     return not misses or not timedelta(0) <= now - misses[-1] < grace / PARTS
 
 
-def still_due(desk: Desk, job: Job, shard: Shard, grace: timedelta) -> bool:
-    """May what the provider has just not shown still come? Notes the miss where that is worth a record."""
+def still_due(desk: Desk, job: Job, shard: Shard, grace: timedelta, what: str = "batch") -> bool:
+    """May what the provider has just not shown still come? Notes the miss where that is worth a record.
+
+    Only misses of the same thing count together: results that were cut short for an hour are not gone at the first 404.
+    """
     now = desk.env.now()
-    if not remaining(shard.misses, now, grace):
+    misses = shard.misses if what == shard.missed else ()
+    if not remaining(misses, now, grace):
         return False
-    if worth_noting(shard.misses, now, grace):
-        desk.append(job.id, shard.plan.id, shard.number, "missed", {})
+    if worth_noting(misses, now, grace):
+        desk.append(job.id, shard.plan.id, shard.number, "missed", {"what": what})
     return True

@@ -52,7 +52,8 @@ class Shard:
     token_limit: int | None = None
     done: int | None = None
     disowned: tuple[str, ...] = ()
-    misses: tuple[datetime, ...] = ()  # when the provider did not have what it must have: batch, status, results
+    misses: tuple[datetime, ...] = ()  # when the provider did not show what it must have
+    missed: str = "batch"  # what that is: the batch, its results, or some of them
     end: dict[str, Any] = field(default_factory=dict)
     files: tuple[dict[str, Any], ...] = ()
     gone: str = ""
@@ -154,7 +155,7 @@ def _returned(shard: Shard, record: Record) -> Shard:
 def _disowned(shard: Shard, record: Record) -> Shard:
     gone = (*shard.disowned, record.data["batch_id"])
     lost = replace(shard, phase=Phase.unknown, batch_id="", disowned=gone, files=(), end={}, reason=record.data["why"])
-    return replace(lost, misses=(record.at,))
+    return replace(lost, misses=(record.at,), missed="batch")
 
 
 def _abandoned(shard: Shard, _record: Record) -> Shard:
@@ -162,7 +163,8 @@ def _abandoned(shard: Shard, _record: Record) -> Shard:
 
 
 def _missed(shard: Shard, record: Record) -> Shard:
-    return replace(shard, misses=(*shard.misses, record.at))
+    what = record.data.get("what", "batch")
+    return replace(shard, missed=what, misses=(*(shard.misses if what == shard.missed else ()), record.at))
 
 
 def _seen(shard: Shard, record: Record) -> Shard:
