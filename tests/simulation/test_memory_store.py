@@ -1,0 +1,34 @@
+"""The store of the simulation keeps the same contract as the real ones."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.memory import MemoryStore
+from tests.storage import test_store_contract as contract
+
+test_an_object_is_read_as_it_was_created = contract.test_an_object_is_read_as_it_was_created
+test_an_empty_object_is_an_object = contract.test_an_empty_object_is_an_object
+test_every_character_a_key_may_have_is_kept = contract.test_every_character_a_key_may_have_is_kept
+test_creating_the_same_bytes_again_is_success = contract.test_creating_the_same_bytes_again_is_success
+test_other_bytes_are_a_conflict = contract.test_creating_other_bytes_is_a_conflict_and_changes_nothing
+test_of_sixteen_racing_writers_one_wins = contract.test_of_sixteen_racing_writers_one_wins
+test_racing_writers_of_the_same_bytes = contract.test_racing_writers_of_the_same_bytes_all_succeed
+test_a_file_of_other_bytes_is_a_conflict = contract.test_a_file_of_other_bytes_is_a_conflict
+test_a_local_copy_has_the_bytes = contract.test_a_local_copy_has_the_bytes_and_keeps_the_name_s_ending
+test_an_error_of_the_reader = contract.test_an_error_of_the_reader_of_a_local_copy_passes_through
+test_keys_come_in_the_order_of_their_bytes = contract.test_keys_come_in_the_order_of_their_bytes
+test_a_prefix_may_end_anywhere = contract.test_a_prefix_may_end_anywhere
+test_a_listing_may_have_many_pages = contract.test_a_listing_may_have_many_pages
+test_children_are_the_next_segments = contract.test_children_are_the_next_segments
+test_a_deleted_object_is_missing = contract.test_a_deleted_object_is_missing_and_can_be_deleted_again
+test_what_was_never_created_is_missing = contract.test_what_was_never_created_is_missing
+test_hostile_keys_are_refused = contract.test_hostile_keys_are_refused
+test_hostile_prefixes_are_refused = contract.test_hostile_prefixes_are_refused
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MemoryStore:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    return MemoryStore(folder)
