@@ -95,7 +95,8 @@ class Buckets:
             raise Unreachable("No S3 server was given: start the emulator with s3_endpoint or AWS_ENDPOINT_URL_S3.")
         with self._lock:
             if endpoint not in self._clients:
-                config = Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60)
+                once = {"total_max_attempts": 1}
+                config = Config(s3={"addressing_style": "path"}, retries=once, connect_timeout=5, read_timeout=60)
                 region = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
                 session = botocore.session.get_session()
                 session.register_component("data_loader", _loader())

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 from providers.emulator import Fault
 from tests.emulator.aws import Account, claude, converse, deals, records
 from tests.emulator.shapes import misfits, raw, reply_shape
+from tests.storage.stores import free_port
 
 DAY = 86_400
 Accounts = Callable[..., Account]
@@ -267,6 +269,42 @@ def test_nothing_is_in_s3_before_the_end(account: Account) -> None:
     arn = account.create(deals(10))
     account.emulator.advance(300)
     assert (account.status(arn), account.keys(arn)) == ("InProgress", [])
+
+
+def test_results_in_the_making_are_not_completed(account_of: Accounts) -> None:
+    account = account_of(settings={"patience_seconds": 0.01})
+    busy = Event()
+    account.emulator._world.worker.submit(busy.wait)
+    ended, stopped = account.create(deals(3)), account.create()
+    account.emulator.advance(300)
+    account.jobs.stop_model_invocation_job(jobIdentifier=stopped)
+    account.emulator.advance(600)
+    assert [account.status(one) for one in (ended, stopped)] == ["InProgress", "Stopping"]
+    busy.set()
+    assert len(account.emulator.charges) == 4
+    assert [account.status(one) for one in (ended, stopped)] == ["Completed", "Stopped"]
+
+
+def test_a_job_whose_output_cannot_be_written_has_not_ended(account: Account) -> None:
+    arn = account.create(deals(3))
+    account.emulator.advance(600)
+    account.emulator.s3_endpoint = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(ClientError, match="InternalServerException"):
+        account.look(arn)
+    account.emulator.s3_endpoint = account.s3_endpoint
+    assert (account.status(arn), len(account.output(arn))) == ("Completed", 3)
+
+
+def test_without_an_s3_server_jobs_fail(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    account.emulator.s3_endpoint = None
+    assert "No S3 server was given" in failed(account, deals(1))
+
+
+def test_the_s3_server_may_be_named_by_the_environment(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", account.s3_endpoint)
+    account.emulator.s3_endpoint = None
+    assert "modelOutput" in account.done(deals(1))["job-0"]
 
 
 def test_output_can_grow_while_the_job_is_in_progress(account_of: Accounts) -> None:
