@@ -58,7 +58,7 @@ def accept(desk: Desk, plan: Plan, after: int) -> bool:
 
 def order_faults(store: ObjectStore) -> list[str]:
     """What is wrong with the order of acceptances, in sentences: for `verify`."""
-    faults = []
+    faults: list[str] = []
     keys = list(store.keys(accepted_prefix()))
     for number, key in enumerate(keys, start=1):
         if key != accepted_key(number):
