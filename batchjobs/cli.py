@@ -62,9 +62,10 @@ def choices(command: Command) -> Command:
     for option in reversed(
         [
             click.option("--task", metavar="TASK", help="Built-in name, module:object, or a task.toml."),
-            click.option("--provider", help="openai or anthropic."),
-            click.option("--endpoint", help="For openai: chat or responses."),
-            click.option("--model", help="Model name [default: the task's choice]."),
+            click.option("--provider", help="openai, anthropic, bedrock, azure, groq or compatible."),
+            click.option("--endpoint", help="For openai and azure: chat or responses."),
+            click.option("--model", help="Model or deployment [default: the task's choice]."),
+            click.option("--price-as", metavar="PROVIDER/MODEL", help="Whose price the model has."),
             click.option("--query", metavar="SQL", help="What to read from a DuckDB file given as INPUT."),
             click.option("--max-cost", metavar="USD", help="Refuse when it could cost more than this."),
             click.option("--canary", type=int, metavar="N", help="Buy N requests first, the rest if they went well."),

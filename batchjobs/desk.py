@@ -46,7 +46,7 @@ class Desk:
 
         Its answers would be stored as the first one's, and its "unknown batch" taken for a lost one.
         """
-        here = providers.served_by(plan.provider)
+        here = self._host(plan.provider)
         if here != plan.served_by:
             raise Unreachable(
                 f"Job {plan.job} was made for {plan.served_by}, "
@@ -58,9 +58,17 @@ class Desk:
     def provider(self, name: str, endpoint: str) -> Provider:
         if (name, endpoint) not in self._providers:
             self._providers[name, endpoint] = ObservedProvider(
-                providers.connect(name, endpoint, sleep=self.env.sleep), self.env.fault
+                providers.connect(name, endpoint, sleep=self.env.sleep, switches=self.settings.compatible),
+                self.env.fault,
             )
         return self._providers[name, endpoint]
+
+    def _host(self, provider: str) -> str:
+        """Who the environment says serves a provider. Raises Unreachable where nothing does."""
+        try:
+            return providers.served_by(provider, self.settings.compatible)
+        except ValueError as error:
+            raise Unreachable(str(error), passing=False) from None
 
     def close(self) -> None:
         """Let go of connections."""
@@ -74,7 +82,7 @@ class Desk:
 
     def format(self, name: str, endpoint: str) -> Format:
         """How this provider writes requests and results; needs no key and no network."""
-        return providers.load_format(name, endpoint)
+        return providers.load_format(name, endpoint, self.settings.compatible)
 
     def append(self, job: str, ledger: str, after: int, event: str, data: Mapping[str, Any]) -> int | None:
         """Write the next record of a ledger; its number, or None when another process took that step first."""

@@ -88,14 +88,14 @@ def _provider(desk: Desk) -> Iterator[Check]:
     name, endpoint = desk.settings.provider, desk.settings.endpoint or ""
     nobody = ShardFile(Path(), url="", requests=-1, model="", id_prefix="doctor-")
     try:
-        provider = providers.connect(name, endpoint, sleep=desk.env.sleep)
+        provider = providers.connect(name, endpoint, sleep=desk.env.sleep, switches=desk.settings.compatible)
     except ValueError as error:
         yield Check("key", "not checked", str(error))
         return
     except Unavailable as error:
         yield Check("key", "failed", str(error))
         return
-    host = providers.served_by(name)
+    host = providers.served_by(name, desk.settings.compatible)
     try:
         provider.find(nobody, Tag("doctor", "doctor", 1), desk.env.now())
     except Unavailable as error:
@@ -115,7 +115,7 @@ def _provider(desk: Desk) -> Iterator[Check]:
 def _clock(desk: Desk) -> Check:
     """Against the Date header of the provider, whose batches are told apart by their time (PROVIDERS §8)."""
     try:
-        theirs = _date(providers.address(desk.settings.provider))
+        theirs = _date(providers.address(desk.settings.provider, desk.settings.compatible))
     except (OSError, HTTPException, ValueError):
         theirs = None
     if theirs is None:

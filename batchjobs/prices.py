@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+import providers
 from batchjobs.errors import UsageError
 from providers.contract import Usage
 
@@ -74,6 +75,35 @@ def quote(provider: str, model: str, at: datetime) -> RateCard:
     # The tables know since when a batch price was verified, and answer with the full price for any earlier moment.
     batch = info.get_prices(max(at, min(starts)), BATCH)
     return RateCard(_tiers(batch), _tiers(info.get_prices(at)), info.context_window, "genai-prices")
+
+
+def quote_as(provider: str, model: str, price_as: str | None, at: datetime) -> RateCard:
+    """The rate card of a model, or of the one whose price a person says it has.
+
+    `price_as` is a model of the provider's own, or provider/model. Raises UsageError as `quote`.
+    """
+    if price_as is None:
+        if providers.has_price_list(provider):
+            return quote(provider, model, at)
+        raise UsageError(_whose_price(provider, model))
+    vendor, _, name = price_as.partition("/")
+    for whose in ((provider, price_as), (vendor, name)):
+        try:
+            return msgspec.structs.replace(quote(*whose, at), source=f"genai-prices, as {'/'.join(whose)}")
+        except UsageError:
+            continue
+    raise UsageError(
+        f"No batch price is known for {price_as!r}, whose price {provider} model {model} is said to have: "
+        "name another as provider/model, such as openai/gpt-4.1-mini, or pass --no-price to go without."
+    )
+
+
+def _whose_price(provider: str, model: str) -> str:
+    what = "deployment" if providers.names_deployments(provider) else "model"
+    return (
+        f"What {provider} {what} {model} costs is in no price list, so no cap could hold: say whose price it has, "
+        "such as --price-as openai/gpt-4.1-mini, or pass --no-price (without --max-cost) to go without."
+    )
 
 
 def _no_price(provider: str, model: str) -> str:

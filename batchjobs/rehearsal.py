@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from batchjobs import actions
 from batchjobs.actions import Session
+from batchjobs.settings import Settings
 from providers.emulator import Emulator, Rates
+from providers.profiles import COMPATIBLE, compatible
 
 STORE = "rehearsal"
 KEY = "rehearsal-needs-no-key"
@@ -31,19 +33,27 @@ def rehearse(
     flags["results"] = flags["results"] or str(Path(flags["store"]) / "results.duckdb")
     flags["state_dir"] = str(Path(flags["store"]) / "private")
     flags["interval"] = flags["interval"] or 0.5
-    with emulator, pointed_at(emulator.url), open_session(flags) as session:
+    with ExitStack() as stack:
+        stack.enter_context(emulator)
+        ours = stack.enter_context(pointed_at(emulator.url))
+        session = stack.enter_context(open_session(flags))
+        ours |= stack.enter_context(exported(described_variables(emulator.url, session.desk.settings)))
         if source is None:
-            return _serve(session, emulator)
+            return _serve(session, ours)
         code = actions.run(session, source, query)
         billed = len(emulator.charges)
         session.tell([f"Rehearsal: {billed:,} requests would have been billed; nothing was spent."])
         return code
 
 
-@contextmanager
-def pointed_at(url: str) -> Iterator[dict[str, str]]:
+def pointed_at(url: str) -> AbstractContextManager[dict[str, str]]:
     """The SDKs' own variables point at the emulator inside this block."""
-    ours = variables(url)
+    return exported(variables(url))
+
+
+@contextmanager
+def exported(ours: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The environment holds these variables inside this block."""
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
@@ -63,15 +73,28 @@ def variables(url: str) -> dict[str, str]:
         "OPENAI_API_KEY": KEY,
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": KEY,
+        "AZURE_OPENAI_ENDPOINT": url,
+        "AZURE_OPENAI_API_KEY": KEY,
+        "OPENAI_API_VERSION": "2025-04-01-preview",
+        "GROQ_BASE_URL": f"{url}/groq",
+        "GROQ_API_KEY": KEY,
         "AWS_ENDPOINT_URL_BEDROCK": url,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
         "AWS_ENDPOINT_URL_SERVICE_QUOTAS": url,
     }
 
 
-def _serve(session: Session, emulator: Emulator) -> int:
-    lines = [f"export {name}={value}" for name, value in variables(emulator.url).items()]
-    session.show(variables(emulator.url), "\n".join(lines))
+def described_variables(url: str, settings: Settings) -> dict[str, str]:
+    """The same for a server that settings describe: the emulator has one that takes whatever is asked of it."""
+    if settings.provider != COMPATIBLE.name:
+        return {}
+    profile = compatible(settings.compatible)
+    return {profile.url_variable: f"{url}/compatible/v1", profile.key_variable: KEY}
+
+
+def _serve(session: Session, ours: dict[str, str]) -> int:
+    lines = [f"export {name}={value}" for name, value in ours.items()]
+    session.show(ours, "\n".join(lines))
     session.tell(["The emulator answers until Ctrl-C. Use a --store of its own: its answers are made up."])
     while True:
         session.desk.env.sleep(3600)

@@ -11,7 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+import providers
 from batchjobs.errors import UsageError
+from providers.profiles import compatible
 
 CONFIG_FILE = "batchjobs.toml"
 PREFIX = "BATCHJOBS_"
@@ -32,7 +34,10 @@ class Settings(BaseModel):
         description="Local folder for the private DuckDB file and locks; default: in the store, or a cache for S3.",
     )
     task: str = Field("deal-intelligence", description="Built-in task name, module:object, or path to a task.toml.")
-    provider: str = Field("openai", description="openai or anthropic.")
+    provider: str = Field("openai", description=f"{providers.CHOICE}.")
+    compatible: dict[str, Any] = Field(
+        {}, description="For compatible: a table of switches that say what the server is like; see below."
+    )
     endpoint: str | None = Field(None, description="For openai: chat (default) or responses.")
     model: str | None = Field(None, description="Model name; default: the task's choice for the provider.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sent only when set.")
@@ -43,6 +48,9 @@ class Settings(BaseModel):
     )
     max_cost: Decimal | None = Field(None, ge=0, description="Cap in US dollars on the most a job can cost.")
     no_price: bool = Field(False, description="Go without estimate and cap when no price is known.")
+    price_as: str | None = Field(
+        None, description="Whose price the model has, as provider/model: for deployments and servers without a list."
+    )
     canary: int | None = Field(None, ge=1, description="Buy the first N requests alone, the rest once they went well.")
     interval: float | None = Field(
         None, gt=0, le=86_400, description="Seconds between polls; default: adaptive, 5 s to 5 min."
@@ -64,6 +72,12 @@ class Settings(BaseModel):
         None, ge=1, description="The account's queued-token quota for the model; learned from refusals when not set."
     )
     strict: bool = Field(False, description="Stop at the first rejected item, before anything is bought.")
+
+    @field_validator("compatible")
+    @classmethod
+    def _describable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        compatible(value)
+        return value
 
     @field_validator("deadline")
     @classmethod
@@ -94,7 +108,7 @@ def load_settings(flags: Mapping[str, Any], config: Path | None, environ: Mappin
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise UsageError(f"Setting {name!r} from {origin.get(name, 'defaults')}: {first['msg']}.") from None
+        raise UsageError(f"Setting {name!r} from {origin.get(name, 'defaults')}: {first['msg'].rstrip('.')}.") from None
 
 
 def _file_layer(config: Path | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from batchjobs.pack import (
     shard_limits,
 )
 from batchjobs.plan import Plan, TaskRef, identity, job_id, short_id
-from batchjobs.prices import FREE, RateCard, quote
+from batchjobs.prices import FREE, RateCard, quote_as
 from batchjobs.project import catch_up, open_results
 from batchjobs.settings import Settings
 from batchjobs.task_files import fingerprint, load_task
@@ -73,10 +73,10 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
     """Turn settings into an order. Raises UsageError for an unknown task, provider, endpoint, model or price."""
     task = load_task(settings.task, Path.cwd())
     provider, endpoint = settings.provider, settings.endpoint or ""
-    request_format = _format(provider, endpoint)
+    request_format = _format(settings, provider, endpoint)
     model = settings.model or task.models.get(provider)
     if model is None:
-        raise UsageError(f"Task {task.name} names no default model for {provider}: pass --model.")
+        raise UsageError(f"Task {task.name} names no default model for {provider}: pass --model{_called(provider)}.")
     rates = _rates(settings, provider, model, desk.env.now())
     template = RequestTemplate(
         model=model,
@@ -94,7 +94,7 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
         fingerprint=fingerprint(task),
         provider=provider,
         endpoint=endpoint,
-        served_by=providers.served_by(provider),
+        served_by=_host(settings, provider),
         template=template,
         rates=rates,
         format=request_format,
@@ -104,7 +104,7 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
 def _rates(settings: Settings, provider: str, model: str, now: datetime) -> RateCard:
     """The prices, or none where none is known and the person said to go without."""
     try:
-        return quote(provider, model, now)
+        return quote_as(provider, model, settings.price_as, now)
     except UsageError:
         if not settings.no_price or settings.max_cost is not None:
             raise
@@ -119,11 +119,22 @@ def _try(request_format: Format, template: RequestTemplate, task: str) -> None:
         raise UsageError(f"Task {task} cannot be asked of this provider: {error}") from None
 
 
-def _format(provider: str, endpoint: str) -> Format:
+def _format(settings: Settings, provider: str, endpoint: str) -> Format:
     try:
-        return providers.load_format(provider, endpoint)
+        return providers.load_format(provider, endpoint, settings.compatible)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _host(settings: Settings, provider: str) -> str:
+    try:
+        return providers.served_by(provider, settings.compatible)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _called(provider: str) -> str:
+    return " with the name of your deployment" if providers.names_deployments(provider) else ""
 
 
 def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:

@@ -19,7 +19,7 @@ from providers.contract import TIMEOUT_S, Connection, Format, Objects, Provider
 from providers.openai import Server
 from providers.profiles import AZURE, COMPATIBLE, GROQ, compatible
 
-__all__ = ["CHOICE", "NAMES", "address", "connect", "load_format", "names_deployments", "served_by"]
+__all__ = ["CHOICE", "NAMES", "address", "connect", "has_price_list", "load_format", "names_deployments", "served_by"]
 
 Switches = Mapping[str, Any]
 
@@ -84,6 +84,11 @@ def served_by(name: str, switches: Switches | None = None) -> str:
 def names_deployments(name: str) -> bool:
     """Whether what a request calls its model is the name of a deployment, which says nothing about its price."""
     return name == AZURE.name
+
+
+def has_price_list(name: str) -> bool:
+    """Whether the names of its models say what they cost."""
+    return name not in (AZURE.name, COMPATIBLE.name)
 
 
 def _module(name: str, switches: Switches | None) -> _Module:

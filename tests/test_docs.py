@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from batchjobs.cli import cli
 from batchjobs.settings import Settings
+from providers.profiles import COMPATIBLE, SWITCHES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,6 +39,13 @@ def test_every_flag_the_readme_names_exists(flag: str):
 def test_every_setting_is_documented_in_its_own_words(setting: str):
     description = Settings.model_fields[setting].description
     assert re.search(rf"^\| `{setting}` \|.*\| {re.escape(description or '')} \|$", SETTINGS, re.MULTILINE)
+
+
+@pytest.mark.parametrize("switch", sorted(SWITCHES))
+def test_every_switch_is_documented_in_its_own_words_with_its_default(switch: str):
+    default = getattr(COMPATIBLE, switch)
+    shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default not in ("", ()) else ""
+    assert f"| `{switch}` | {shown} | {SWITCHES[switch].metadata['says']} |\n" in SETTINGS
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z]+)\b", README)) - {"sure"}))

@@ -35,11 +35,11 @@ class Asked:
 
 def validated(asked: Mapping[str, Any], dialect: Dialect) -> Asked:
     """The synchronous checks of a create (PROVIDERS §1.3)."""
-    endpoints = dialect.endpoints or _ENDPOINTS
+    endpoints = _ENDPOINTS if dialect.endpoints is None else dialect.endpoints
     for name in ("input_file_id", "endpoint", "completion_window"):
         if not isinstance(asked.get(name), str):
             raise problem(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
-    if asked["endpoint"] not in endpoints:
+    if endpoints and asked["endpoint"] not in endpoints:
         listed = ", ".join(f"'{one}'" for one in endpoints)
         text = f"Invalid value: '{asked['endpoint']}'. Supported values are: {listed}."
         raise problem(400, text, param="endpoint", code="invalid_value")

@@ -57,9 +57,7 @@ class Dialect:
     bases: tuple[str, ...] = ("/v1",)  # what its paths begin with
     versioned: tuple[str, ...] = ()  # those of them below which every call names an api-version
     key_headers: tuple[str, ...] = ("authorization",)
-    endpoints: tuple[str, ...] | None = (
-        None  # those it takes batches for; None: OpenAI's, whatever the path's beginning
-    )
+    endpoints: tuple[str, ...] | None = None  # those it takes batches for; None: OpenAI's, (): any
     window_hours: range = range(24, 25)
     expires: bool = True  # what is not done within the window
     most_requests: int = 50_000
@@ -156,6 +154,7 @@ COMPATIBLE = Dialect(  # takes what any switches make a client ask for
     name="compatible",
     bases=("/compatible/v1", "/compatible/v1/openai", "/compatible/v1/openai/v1"),  # with what an SDK may add
     key_headers=("authorization", "api-key"),
+    endpoints=(),
     window_hours=range(1, 10_000),
     model=_any,
     bare_errors=True,

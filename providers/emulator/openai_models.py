@@ -15,6 +15,7 @@ from providers.emulator.schemas import openai_complaint
 from providers.emulator.spoken import Served, Spent, Spoken, digest_of, given, speak, tokens_of
 from providers.emulator.world import Fate, World, read_json
 
+_TAILS = ("/chat/completions", "/responses", "/embeddings")
 _ERRORS = frozenset({Fate.permanent, Fate.transient})
 
 
@@ -148,8 +149,8 @@ class Models:
 
 
 def canonical(endpoint: str) -> str:
-    """OpenAI's own path for an endpoint that another server names by a shorter one."""
-    return f"/v1{endpoint.removeprefix('/v1')}"
+    """OpenAI's own path for an endpoint, whatever another server lets it begin with."""
+    return next((f"/v1{tail}" for tail in _TAILS if endpoint.endswith(tail)), endpoint)
 
 
 def _nowhere(_body: bytes) -> _Asked:

@@ -29,6 +29,26 @@ def test_an_unknown_setting_is_named_with_its_origin(config: Path):
         load_settings({}, config, {})
 
 
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("cancel = false", r"'compatible' from .*there is no switch 'cancel'"),
+        ('structured = "xml"', "structured is 'xml': choose json_schema"),
+        ('structured = "xml"', r"[^.]\.$"),
+        ('key_variable = "sk-1"', "name of an environment variable"),
+    ],
+)
+def test_a_switch_that_cannot_be_is_named(config: Path, table: str, complaint: str):
+    config.write_text(f'provider = "compatible"\n[compatible]\n{table}\n')
+    with pytest.raises(UsageError, match=complaint):
+        load_settings({}, config, {})
+
+
+def test_a_server_is_described_in_the_file(config: Path):
+    config.write_text('[compatible]\nlike = "groq"\nwindow = "7d"\n')
+    assert load_settings({}, config, {}).compatible == {"like": "groq", "window": "7d"}
+
+
 def test_a_bad_value_from_the_environment_is_named():
     with pytest.raises(UsageError, match="'max_cost' from the environment"):
         load_settings({}, None, {"BATCHJOBS_MAX_COST": "cheap"})

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import providers
-from providers.contract import Refused, ShardFile, State, Unavailable
+from providers.contract import Refused, State, Unavailable
+from providers.openai_batches import label
 from tests.providers.bench import DAY_S, LIST, Bench
 from tests.providers.kit import AZURE, COMPATIBLE, GROQ, TOGETHER
 
@@ -249,31 +250,40 @@ def test_a_model_that_is_told_its_schema_answers_by_it(bench: Bench, kind: str) 
 
 
 @on_compatible
-def test_a_listed_batch_without_a_time_is_looked_at(bench: Bench, circle: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaving it out could buy it again; and a list that never ends is no list."""
-    monkeypatch.setenv("TOGETHER_BASE_URL", circle)
+def test_a_list_that_never_ends_is_no_list(bench: Bench, serve: Callable[..., None]) -> None:
+    """A server that knows no cursor gives its first page for ever."""
+    serve(data=[{"id": "b", "status": "completed"}], has_more=True)
     blind = other(bench, metadata=True)
     with pytest.raises(Unavailable, match="comes back to its beginning"):
-        blind.find(ShardFile(blind.folder, "", 1, "m", "job-"), since=blind.later(days=9))
+        blind.find(blind.shard())
+
+
+@on_compatible
+def test_a_listed_batch_without_a_time_is_looked_at(bench: Bench, serve: Callable[..., None]) -> None:
+    """Leaving it out could buy it again."""
+    serve(data=[{"id": "b", "status": "running", "metadata": label(bench.tag())}])
+    blind = other(bench, metadata=True)
+    assert [found.ref for found in blind.find(blind.shard(), since=blind.later(days=9))] == ["b"]
 
 
 @pytest.fixture
-def circle() -> Iterator[str]:
-    """A server that knows no cursor, and tells no time."""
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A server that answers every question with the same document."""
+    documents: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            page = json.dumps({"data": [{"id": "b", "status": "completed"}], "has_more": True}).encode()
             self.send_response(200)
-            self.send_header("content-length", str(len(page)))
+            self.send_header("content-length", str(len(documents[0])))
             self.end_headers()
-            self.wfile.write(page)
+            self.wfile.write(documents[0])
 
         def log_message(self, *_: Any) -> None:
             """Nothing on the screen."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("TOGETHER_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+    yield lambda **members: documents.append(json.dumps(members).encode())
     server.shutdown()
     server.server_close()
