@@ -128,8 +128,9 @@ class Desk:
         """Only one process of this machine at a time changes a store; the kernel frees the lock of a dead one.
 
         It is held for one pass, never while sleeping, so that a second command waits seconds and not the night.
+        Raises Unreachable when this machine's disk fails; what the store and the provider refuse they tell themselves.
         """
-        with (self.state_dir / "lock").open("a+b") as lock:
+        with _disk_of(self.state_dir), (self.state_dir / "lock").open("a+b") as lock:
             if not _try_lock(lock.fileno()):
                 lock.seek(0)
                 self.say(f"waiting for {_holder(lock.read())}")
@@ -174,6 +175,19 @@ def _state_dir(settings: Settings) -> Path:
         name = hashlib.sha256(settings.store.encode()).hexdigest()[:16]
         return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "batchjobs" / name
     return Path(settings.store) / "private"
+
+
+@contextmanager
+def _disk_of(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # nobody reads what we say any more: no fault of the disk
+        raise
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise Unreachable(
+            f"The disk of {folder} failed ({why}): free some space or mend it, then run the same command again."
+        ) from error
 
 
 def _make_private(folder: Path) -> None:
