@@ -69,6 +69,16 @@ def cut_night(provider: str, folder: Path, nth: int, wreck: tuple[str, str, str]
     return cut
 
 
+def undisturbed_calls(provider: str, folder: Path) -> int:
+    """How many calls to the disk a night makes that nothing happens to."""
+    root = folder / "disk" / "store"
+    with swept_world(provider, folder, str(root)) as world:
+        disk = MortalDisk(root, 10**9)
+        world.storing = lambda _: DirectoryStore(root, disk)
+        world.run(source(world), **NIGHT)
+    return 10**9 - disk.calls_left
+
+
 def wreck_databases(world: SweptWorld, how: str) -> None:
     """DuckDB syncs its own files; a disk that lies, or a copy put back by hand, leaves them in any state."""
     for path in [*world.folder.glob("*.duckdb*"), *world.folder.glob("state/*/*.duckdb*")]:

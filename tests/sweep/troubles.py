@@ -27,9 +27,10 @@ from tests.world import World
 
 @dataclass
 class Broken:
-    """A world with one fault in it. `fired`: did it strike so far? `heal` takes it out."""
+    """A world with one fault in it. `fired`: did it strike so far? `heal` takes it out; `effects` were there so far."""
 
     world: SweptWorld
+    effects: Callable[[], int]
     fired: Callable[[], bool]
     heal: Callable[[], None]
 
@@ -84,7 +85,7 @@ def _disk(number: int, provider: str, folder: Path, nth: int, lasting: bool) -> 
     calls = SweptDisk(number, nth, lasting)
     with swept_world(provider, folder) as world:
         world.storing = lambda one: DirectoryStore(Path(one.store), calls)
-        yield Broken(world, lambda: calls.fired, calls.heal)
+        yield Broken(world, lambda: calls.calls, lambda: calls.fired, calls.heal)
 
 
 # the provider
@@ -100,11 +101,14 @@ def _wire(fault: dict[str, Any], impatient: bool, provider: str, folder: Path, n
         world.impatient = impatient
         world.emulator.add_fault(Fault(**fault, nth=nth, times=0 if lasting else 1))
 
+        def seen() -> int:
+            return len(world.emulator.requests)
+
         def heal() -> None:
             world.emulator.clear_faults()
             world.impatient = False
 
-        yield Broken(world, lambda: len(world.emulator.requests) >= nth, heal)
+        yield Broken(world, seen, lambda: seen() >= nth, heal)
 
 
 # S3
@@ -172,7 +176,7 @@ def _bucket(server: str, fault: stores.Fault, provider: str, folder: Path, nth: 
             return S3Store(url, client(wait_s), spool_dir=folder, sleep=one.emulator.advance)
 
         world.storing = store
-        yield Broken(world, lambda: proxy.fired, proxy.heal)
+        yield Broken(world, lambda: len(proxy.seen), lambda: proxy.fired, proxy.heal)
 
 
 @contextmanager
