@@ -21,13 +21,13 @@ from batchjobs.env import Env, real_env
 from batchjobs.errors import BatchJobsError, Unreachable, UsageError
 from batchjobs.jobs import Job, find_job, job_ids, load_all, load_job
 from batchjobs.plan import Plan
-from batchjobs.project import catch_up, open_results, publish
+from batchjobs.project import catch_up, open_results, publish, with_results
 from batchjobs.proof import proof_document, proof_lines
 from batchjobs.retry import plan_retry
 from batchjobs.rounds import Night, one_pass, open_jobs, run_until_done
 from batchjobs.screen import progress
 from batchjobs.settings import deadline_at, load_settings
-from storage.results import Failure
+from storage.results import Failure, Results
 
 PIPED_WIDTH = 140  # of tables in a file or a mail; lines of text are never broken
 
@@ -207,9 +207,12 @@ def report(session: Session, wanted: str) -> int:
 
 
 def _failures(desk: Desk, job: Job) -> list[Failure]:
-    with desk.exclusive("reading failures"), open_results(desk) as results:
+    def read(results: Results) -> list[Failure]:
         catch_up(desk, results)
         return results.failures(job.id)
+
+    with desk.exclusive("reading failures"):
+        return with_results(desk, read)
 
 
 def failures(session: Session, wanted: str) -> int:

@@ -1,26 +1,44 @@
 """Projecting: bring the DuckDB results to the state of the store. Live merge and rebuild are this one function."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from batchjobs.desk import Desk
 from batchjobs.jobs import JOB_LEDGER, Job, load_all
 from batchjobs.shards import Phase, Shard
 from batchjobs.views import load_view
-from storage.contract import Conflict, Damaged, Missing
+from storage.contract import Conflict, Corrupt, Damaged, Missing
 from storage.layout import ledger_prefix, plan_key
-from storage.results import PURGED, JobRow, Results, ShardRow
+from storage.results import PURGED, JobRow, Results, ShardRow, move_aside
+
+T = TypeVar("T")
 
 
 @contextmanager
 def open_results(desk: Desk) -> Iterator[Results]:
-    """The pipeline's private database. Only inside `desk.exclusive`."""
-    with Results(desk.database) as results:
-        if results.set_aside is not None:
-            desk.say(f"the results database was not readable and lies in {results.set_aside}; it is made anew")
-        yield results
+    """The pipeline's private database. Only inside `desk.exclusive`. Raises Corrupt once it was set aside."""
+    try:
+        with Results(desk.database) as results:
+            if results.set_aside is not None:
+                desk.say(f"the results database was not readable and lies in {results.set_aside}; it is made anew")
+            yield results
+    except Corrupt as error:
+        aside = move_aside(desk.database)
+        raise Corrupt(f"{error} and lies in {aside} now: it is made anew by the same command") from None
+
+
+def with_results(desk: Desk, work: Callable[[Results], T]) -> T:
+    """What `work` makes of the results; done once more on a new file where the old one turns out to be damaged."""
+    try:
+        with open_results(desk) as results:
+            return work(results)
+    except Corrupt as error:
+        desk.say(str(error))
+    with open_results(desk) as results:
+        return work(results)
 
 
 def catch_up(desk: Desk, results: Results) -> list[str]:

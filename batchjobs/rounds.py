@@ -9,10 +9,11 @@ from batchjobs.desk import Desk
 from batchjobs.errors import BatchJobsError, Unreachable, UsageError
 from batchjobs.jobs import Job, load_all, load_job
 from batchjobs.poll import Round, poll, same_queue, token_limit
-from batchjobs.project import catch_up, open_results, publish
+from batchjobs.project import catch_up, publish, with_results
 from batchjobs.send import Hold
 from batchjobs.shards import Phase
 from storage.contract import StoreUnavailable
+from storage.results import Results
 
 OUTAGES_MAX = 10  # passes in a row without provider or store, before the night is given up
 INTERVAL_FIRST_S = 5.0
@@ -119,10 +120,13 @@ def _moving(job: Job, seen: Round) -> bool:
 
 def project(desk: Desk) -> list[str]:
     """Bring the results up to date and publish them if they changed. Inside `desk.exclusive`."""
-    with open_results(desk) as results:
+
+    def brought_up_to_date(results: Results) -> list[str]:
         troubles = catch_up(desk, results)
         publish(desk, results)
-    return troubles
+        return troubles
+
+    return with_results(desk, brought_up_to_date)
 
 
 def wait_s(started: datetime, now: datetime, night: Night, setting: float | None) -> float:

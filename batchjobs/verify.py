@@ -16,7 +16,7 @@ from batchjobs.accept import order_faults
 from batchjobs.desk import Desk
 from batchjobs.jobs import JOB_LEDGER, Job, assemble, read_plan
 from batchjobs.leftovers import damaged, lost_records, nameless
-from batchjobs.project import open_results
+from batchjobs.project import with_results
 from batchjobs.proof import Proof, compare
 from batchjobs.purge import is_purged, texts_left
 from batchjobs.settle import raw_lines
@@ -58,10 +58,10 @@ def verify(desk: Desk, wanted: str | None = None) -> Proof:
     Holds the desk throughout, so that no pass of this machine changes what is being counted; where another machine
     wrote meanwhile, what does not hold is looked at again. Raises StoreUnavailable.
     """
-    with desk.exclusive("verifying"), open_results(desk) as results:
+    with desk.exclusive("verifying"):
         for look in range(1, LOOKS_MAX + 1):
             before = _records(desk)
-            proof = _prove(desk, results, wanted)
+            proof = with_results(desk, lambda results: _prove(desk, results, wanted))
             if not proof.violations or before == _records(desk):
                 break
             desk.say(f"another machine wrote while look {look} of {LOOKS_MAX} was taken")

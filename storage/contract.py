@@ -7,6 +7,7 @@ Errors, by what the caller must do:
     ├─ Missing        no object under the key
     ├─ Damaged        an object is not what was written: name it, keep going with the others
     ├─ StoreUnavailable   the store cannot be reached, is full or refuses: stop cleanly, try later
+    │  └─ Corrupt     the results database is no good any more: set it aside, all of it can be loaded again
     ├─ BadName        an id or a key has characters that no key may have: nothing was touched
     └─ InputError     the input cannot be read as asked: the person who gave it must change something
 """
@@ -35,6 +36,10 @@ class Damaged(StorageError):
 
 class StoreUnavailable(StorageError):
     """The store cannot be reached, is full, or refuses."""
+
+
+class Corrupt(StoreUnavailable):
+    """The results database is damaged; the object store has all that was in it."""
 
 
 class BadName(StorageError):

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import duckdb
 
-from storage.contract import Damaged, StorageError, StoreUnavailable
+from storage.contract import Corrupt, Damaged, StorageError, StoreUnavailable
 from storage.migrations import MIGRATIONS, migrate, schema_version
 from storage.views import literal
 
@@ -43,7 +43,7 @@ class DuckFile:
         try:
             self.connection = _open(path)
         except Unreadable:
-            self.set_aside = _move_aside(path)
+            self.set_aside = move_aside(path)
             self.connection = _open(path)
         spill = path.with_name(path.name + ".spill")
         shutil.rmtree(spill, ignore_errors=True)  # what a killed process could not put back into memory
@@ -167,12 +167,14 @@ def meaning(error: duckdb.Error, what: str, path: Path) -> StorageError:
             return StoreUnavailable(f"the results store {path} stopped at {what}: {reason}")
     if isinstance(error, duckdb.OutOfMemoryException):
         return StoreUnavailable(f"the results store {path} stopped at {what}: it needs more memory or disk")
-    if "Corrupt database" in text or "Could not read" in text or isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
-        return Damaged(f"the results store {path} is damaged: `batchjobs rebuild` makes it anew")
+    fatal = isinstance(error, (duckdb.FatalException, duckdb.InternalException))
+    if fatal or "Corrupt database" in text or "Could not read" in text:
+        return Corrupt(f"the results store {path} is damaged")
     return Damaged(f"{what} cannot be loaded ({type(error).__name__})")
 
 
-def _move_aside(path: Path) -> Path:
+def move_aside(path: Path) -> Path:
+    """Give a closed database, with its log, a name that is out of the way; the name."""
     number = 1
     while (aside := path.with_name(f"{path.name}{_ASIDE}{number}")).exists():
         number += 1

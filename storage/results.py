@@ -14,14 +14,14 @@ from storage import screening
 from storage.audit import violations
 from storage.comparison import PAIRS, difference
 from storage.contract import Conflict, Damaged, Missing
-from storage.duckfile import DuckFile, meaning, remove
+from storage.duckfile import DuckFile, meaning, move_aside, remove
 from storage.reports import general_views
 from storage.rows import PURGED, CarriedCounts, Failure, JobRow, ShardRow
 from storage.screening import Verdict
 from storage.tables import CARRIED, OUTCOMES, REJECTS, REQUESTS, SHARDS, STRAYS, arrow_table
 from storage.views import View, ViewSpec, comment_statements, create_statement, quoted, task_views
 
-__all__ = ["PURGED", "CarriedCounts", "Failure", "JobRow", "Results", "ShardRow", "Verdict", "ViewSpec"]
+__all__ = ["PURGED", "CarriedCounts", "Failure", "JobRow", "Results", "ShardRow", "Verdict", "ViewSpec", "move_aside"]
 
 # Every request of the shard has exactly one outcome, and an answer exactly when it succeeded.
 _IDENTITY = """

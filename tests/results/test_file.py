@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from storage.contract import Damaged, StoreUnavailable
+from storage.contract import Corrupt, Damaged, StoreUnavailable
 from storage.duckfile import meaning
 from storage.migrations import MIGRATIONS, Migration, migrate, schema_version
 from storage.results import Results
@@ -165,7 +165,7 @@ def test_a_block_that_went_bad_is_named_and_never_read(night: Night) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"deal 0000")] ^= 255
     path.write_bytes(content)
-    with pytest.raises(Damaged, match=r"private\.duckdb is damaged"):
+    with pytest.raises(Corrupt, match=r"private\.duckdb is damaged"):
         look_at_everything(path)
 
 
@@ -244,7 +244,7 @@ def test_the_published_file_has_the_format_of_the_older_client(night: Night) -> 
     [
         (duckdb.IOException("Could not write file: No space left on device"), StoreUnavailable),
         (duckdb.OutOfMemoryException("failed to allocate"), StoreUnavailable),
-        (duckdb.FatalException("database has been invalidated"), Damaged),
+        (duckdb.FatalException("database has been invalidated"), Corrupt),
         (duckdb.ConversionException("Could not convert 'the customer said'"), Damaged),
     ],
 )
