@@ -58,7 +58,14 @@ class Desk:
     def provider(self, name: str, endpoint: str) -> Provider:
         if (name, endpoint) not in self._providers:
             self._providers[name, endpoint] = ObservedProvider(
-                providers.connect(name, endpoint, sleep=self.env.sleep, switches=self.settings.compatible),
+                providers.connect(
+                    name,
+                    endpoint,
+                    sleep=self.env.sleep,
+                    objects=self.store,
+                    options=self.settings.options_of(name),
+                    switches=self.settings.compatible,
+                ),
                 self.env.fault,
             )
         return self._providers[name, endpoint]

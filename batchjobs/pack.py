@@ -94,9 +94,12 @@ class Renderer:
         return f"{self.format.limits.line_bytes:,} a request"
 
 
-def key_salt(provider: str, served_by: str, endpoint: str, task: Task) -> bytes:
-    """What is not in the body but can change the answer: who answers, and what the task's version means by it."""
-    return "\0".join(("1", provider, served_by, endpoint, task.name, task.version, "")).encode()
+def key_salt(provider: str, served_by: str, endpoint: str, task: Task, model: str = "") -> bytes:
+    """What is not in the body but can change the answer: who answers, and what the task's version means by it.
+
+    `model` is the model where bodies do not name it.
+    """
+    return "\0".join(("1", provider, served_by, endpoint, task.name, task.version, model)).encode()
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
@@ -111,11 +114,17 @@ def _explain(error: ValidationError) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ShardLimits:
-    """When a shard is full."""
+    """When a shard is full. It is never smaller than `requests_min` where what lies beside it can make it whole.
+
+    For that it may grow to the provider's own limits, `requests_max` and `bytes_max`.
+    """
 
     requests: int
     bytes: int
     tokens: int | None
+    requests_min: int = 1
+    requests_max: int = 1_000_000_000
+    bytes_max: int = 1_000_000_000_000
 
 
 def ceiling_tokens(body_bytes: int) -> int:
@@ -157,8 +166,7 @@ class _Draft:
 
     id: str
     path: Path
-    out: BinaryIO
-    zstd: zstandard.ZstdCompressionWriter
+    out: BinaryIO | zstandard.ZstdCompressionWriter
     sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     bytes: int = 0
     tokens: int = 0
@@ -169,7 +177,10 @@ class _Draft:
 
 @dataclass(slots=True)
 class Packer:
-    """Fills shards one after the other and keeps them in the store; memory holds the columns of one shard."""
+    """Fills shards one after the other and keeps them in the store.
+
+    Memory holds the columns of one shard, and the first requests of the next until they are enough for one.
+    """
 
     store: Keeper
     format: Format
@@ -184,16 +195,38 @@ class Packer:
     first_requests: int | None = None  # the canary: the first shard holds no more than this
     shards: list[ShardPlan] = field(default_factory=list)
     _draft: _Draft | None = None
+    _waiting: list[tuple[Request, int | None]] = field(default_factory=list)
+    _waiting_bytes: int = 0
 
     def add(self, request: Request, max_output_tokens: int | None = None) -> None:
-        """Put a request into the open shard, or into a new one when it does not fit."""
+        """Put a request into the open shard, or where that is full into the next."""
+        if not self._waiting and not (self._draft is not None and self._full(self._draft, request)):
+            self._put(request, max_output_tokens)
+            return
+        self._waiting.append((request, max_output_tokens))
+        self._waiting_bytes += len(request.body)
+        if len(self._waiting) >= self.limits.requests_min or self._waiting_bytes > self.limits.bytes:
+            self._keep()
+            self._put_waiting()
+
+    def close(self) -> None:
+        """Keep what is left. Too little for a shard of its own joins its neighbour, as far as the provider allows."""
+        self._put_waiting()
+        self._keep()
+
+    def _put_waiting(self) -> None:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        for request, max_output_tokens in waiting:
+            if self._draft is not None and self._bursting(self._draft, request):
+                self._keep()
+            self._put(request, max_output_tokens)
+
+    def _put(self, request: Request, max_output_tokens: int | None) -> None:
         tokens = ceiling_tokens(len(request.body))
-        if self._draft is not None and self._full(self._draft, len(request.body), tokens):
-            self.close()
         draft = self._draft = self._draft or self._open(next(self.names))
         custom_id = f"{self.short}-{draft.id}-{request.key[:32]}"
         line = self.format.line(custom_id, request.body)
-        draft.zstd.write(line)
+        draft.out.write(line)
         draft.sha.update(line)
         draft.bytes += len(line)
         draft.tokens += tokens
@@ -203,26 +236,38 @@ class Packer:
         for column, value in zip(draft.columns.values(), row, strict=True):
             column.append(value)
 
-    def _full(self, draft: _Draft, body_bytes: int, tokens: int) -> bool:
-        count = len(draft.columns["request_key"])
-        most = self.first_requests if self.first_requests and not self.shards else self.limits.requests
-        too_many_tokens = self.limits.tokens is not None and draft.tokens + tokens > self.limits.tokens
-        return count >= most or draft.bytes + body_bytes + 300 > self.limits.bytes or too_many_tokens
+    def _full(self, draft: _Draft, request: Request) -> bool:
+        count, limits = len(draft.columns["request_key"]), self.limits
+        if count < limits.requests_min:
+            return self._bursting(draft, request)
+        tokens = draft.tokens + ceiling_tokens(len(request.body))
+        most = self.first_requests if self.first_requests and not self.shards else limits.requests
+        too_many_tokens = limits.tokens is not None and tokens > limits.tokens
+        return count >= most or draft.bytes + len(request.body) + 300 > limits.bytes or too_many_tokens
+
+    def _bursting(self, draft: _Draft, request: Request) -> bool:
+        """More than the provider takes."""
+        count, size = len(draft.columns["request_key"]), draft.bytes + len(request.body) + 300
+        return count >= self.limits.requests_max or size > self.limits.bytes_max
 
     def _open(self, shard: str) -> _Draft:
+        if self.format.traits.reads_store:
+            path = self.spool / f"{shard}.jsonl"
+            return _Draft(shard, path, path.open("wb"))
         path = self.spool / f"{shard}.jsonl.zst"
-        out = path.open("wb")
-        return _Draft(shard, path, out, zstandard.ZstdCompressor(level=3).stream_writer(out, closefd=True))
+        out = zstandard.ZstdCompressor(level=3).stream_writer(path.open("wb"), closefd=True)
+        return _Draft(shard, path, out)
 
-    def close(self) -> None:
+    def _keep(self) -> None:
         """Keep the open shard in the store: its requests first, then which request is which item."""
         draft, self._draft = self._draft, None
         if draft is None:
             return
-        draft.zstd.close()  # type: ignore[no-untyped-call]  # zstandard leaves this one bare
+        draft.out.close()
         table = draft.path.with_suffix(".parquet")
         write_parquet(table, REQUESTS, draft.columns)
-        key = shard_key(self.job, draft.id, file_sha8(draft.path))
+        packed = not self.format.traits.reads_store
+        key = shard_key(self.job, draft.id, file_sha8(draft.path), packed=packed)
         keys = requests_key(self.job, draft.id, file_sha8(table))
         self.store.create_from(key, draft.path)
         self.store.create_from(keys, table)
@@ -248,10 +293,14 @@ class Packer:
 
 
 def shard_limits(provider: Format, requests: int | None, size: int | None, tokens: int | None) -> ShardLimits:
-    """The provider's limits, and the person's where they are tighter."""
+    """The provider's limits, and the person's where they are tighter; a remainder too small for a shard fits in."""
     limits = provider.limits
+    most, size_max = limits.requests - limits.requests_min + 1, int(limits.bytes * BYTES_MARGIN)
     return ShardLimits(
-        requests=min(requests or limits.requests, limits.requests),
-        bytes=min(size or SHARD_BYTES_DEFAULT, int(limits.bytes * BYTES_MARGIN)),
+        requests=max(min(requests or most, most), limits.requests_min),
+        bytes=min(size or SHARD_BYTES_DEFAULT, size_max),
         tokens=tokens,
+        requests_min=limits.requests_min,
+        requests_max=limits.requests,
+        bytes_max=size_max,
     )

@@ -138,7 +138,8 @@ def policy_for(desk: Desk, job: Job, others: list[Job], shard: Shard, own: bool 
     open_tokens = sum(s.plan.tokens for j in queue for s in j.shards if s.open)
     limit = token_limit(settings.max_enqueued_tokens, queue)
     cap = settings.max_cost if own and settings.max_cost is not None else job.plan.max_cost
-    grace = settings.grace if settings.grace is not None else _grace_s(desk, job)
+    provider_format = desk.provider_of(job.plan).format
+    grace = settings.grace if settings.grace is not None else provider_format.limits.grace_s
     return Policy(
         now=desk.env.now(),
         grace=timedelta(seconds=grace),
@@ -148,11 +149,9 @@ def policy_for(desk: Desk, job: Job, others: list[Job], shard: Shard, own: bool 
         room_tokens=None if limit is None else limit - open_tokens,
         queue_idle=open_tokens == 0,
         room_cost=None if cap is None else cap - job.committed,
+        requests_min=provider_format.limits.requests_min,
+        idempotent=provider_format.traits.idempotent,
     )
-
-
-def _grace_s(desk: Desk, job: Job) -> float:
-    return desk.provider_of(job.plan).format.limits.grace_s
 
 
 def same_queue(job: Job, others: Iterable[Job]) -> list[Job]:

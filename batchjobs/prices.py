@@ -12,6 +12,8 @@ from providers.contract import Usage
 
 MILLION = Decimal(1_000_000)
 BATCH = {"processing": "batch"}
+_HALVED = frozenset({"bedrock"})
+_OWN_MODEL = ":custom-model/"
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -61,7 +63,8 @@ def quote(provider: str, model: str, at: datetime) -> RateCard:
     """The rate card of a model on a day, from the bundled genai-prices tables (no network).
 
     Raises UsageError when the tables have no batch price: they would silently answer with the full price
-    (DEPENDENCIES §4), and an estimate twice too high is as useless for a cap as none.
+    (DEPENDENCIES §4), and an estimate twice too high is as useless for a cap as none. Bedrock's they do not know at
+    all: it is half of the full price, and nothing comes from a cache (PROVIDERS §3.6).
     """
     from genai_prices.data_snapshot import get_snapshot  # 0.15 s of CPU, wanted only where money is counted
 
@@ -69,12 +72,24 @@ def quote(provider: str, model: str, at: datetime) -> RateCard:
         _, info = get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
         raise UsageError(_no_price(provider, model)) from None
+    if provider in _HALVED:
+        if _OWN_MODEL in model:  # it is called after the model it was made of, and costs something else
+            raise UsageError(_no_price(provider, model))
+        return _halved(_tiers(info.get_prices(at)), info.context_window)
     starts = [_start(variant) for variant in info.price_variants or [] if variant.when == BATCH]
     if not starts:
         raise UsageError(_no_price(provider, model))
     # The tables know since when a batch price was verified, and answer with the full price for any earlier moment.
     batch = info.get_prices(max(at, min(starts)), BATCH)
     return RateCard(_tiers(batch), _tiers(info.get_prices(at)), info.context_window, "genai-prices")
+
+
+def _halved(sync: tuple[Rates, ...], context_tokens: int | None) -> RateCard:
+    batch = tuple(
+        Rates(rates.input / 2, rates.output / 2, rates.input / 2, rates.input / 2, rates.from_input_tokens)
+        for rates in sync
+    )
+    return RateCard(batch, sync, context_tokens, "genai-prices, batch at half the price")
 
 
 def quote_as(provider: str, model: str, price_as: str | None, at: datetime) -> RateCard:

@@ -5,6 +5,7 @@
                                                    └─ unknown ─► nothing to write: an unanswered intent *is* unknown
 
     unknown → look for the tag ─┬─ found ──────► sent (adopted)
+                                ├─ not found, and its tag makes it safe ──► the same purchase again
                                 └─ not found ──► hold; past the grace period, and only when told so: abandoned
 
 What to do is decided by two pure functions, `next_step` and `after_look`; the rest of the file does it.
@@ -18,18 +19,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import zstandard
-
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable
 from batchjobs.grace import remaining, still_due
-from batchjobs.jobs import Job
+from batchjobs.jobs import Job, reread
 from batchjobs.plan import ShardPlan
-from batchjobs.settle import settle_unsent
+from batchjobs.settle import settle_unsent, unpacked
 from batchjobs.shards import Phase, Shard
 from providers.contract import UNREACHED, Found, Gone, OutcomeUnknown, Provider, Refused, ShardFile, Tag, Unavailable
 from storage.contract import Damaged
-from storage.layout import raw_prefix
+from storage.layout import answers_prefix, raw_prefix
 
 BOUNCE_WAIT_S = 60.0  # doubled at every refusal of the same shard
 BOUNCE_WAIT_MAX = timedelta(hours=1)  # a moment further ahead was written by a clock that was ahead itself
@@ -49,6 +48,8 @@ class Policy:
     room_tokens: int | None = None  # left in the provider's queue
     queue_idle: bool = True  # nothing of ours is in it
     room_cost: Decimal | None = None  # left under the cap
+    requests_min: int = 1  # of a batch, by the provider
+    idempotent: bool = False  # a purchase may be repeated with its own tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,11 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """Repeat the purchase with its own tag: the provider buys it once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Abandon:
     """The grace period is over and the person said so: take it as never bought."""
 
@@ -106,6 +112,8 @@ def next_step(shard: Shard, policy: Policy) -> Step:
         return policy.canary
     if shard.not_before is not None and policy.now < shard.not_before <= policy.now + BOUNCE_WAIT_MAX:
         return Hold(f"{shard.reason}; next try after {shard.not_before:%H:%M:%S} UTC")
+    if shard.plan.requests < policy.requests_min:
+        return _too_few(shard, policy)
     if policy.room_tokens is not None and shard.plan.tokens > policy.room_tokens:
         return _no_room(shard, policy)
     if policy.room_cost is not None and shard.plan.ceiling_cost > policy.room_cost:
@@ -117,6 +125,12 @@ def next_step(shard: Shard, policy: Policy) -> Step:
     return Send()
 
 
+def _too_few(shard: Shard, policy: Policy) -> Step:
+    """Packing joins what is too little with its neighbour; what has none cannot be a batch, and is never padded."""
+    fact = f"{shard.plan.requests} requests, and the provider takes batches of {policy.requests_min} or more"
+    return Drop("failed", "too_few_requests", f"{fact}: try them again together with others")
+
+
 def _no_room(shard: Shard, policy: Policy) -> Step:
     if not policy.queue_idle:
         return Hold("waiting for room in the provider's queue", on_others=True)
@@ -125,7 +139,7 @@ def _no_room(shard: Shard, policy: Policy) -> Step:
     return Drop("errored", "queue_too_small", "the shard is larger than the provider's queue: packed anew, smaller")
 
 
-def after_look(shard: Shard, found: Sequence[Found], policy: Policy) -> Adopt | Abandon | Hold:
+def after_look(shard: Shard, found: Sequence[Found], policy: Policy) -> Adopt | Again | Abandon | Hold:
     """What to do after asking for an unknown purchase. Pure. Two batches for one tag are never silently picked from."""
     sure = [batch for batch in found if batch.certain] or list(found)
     if len(sure) == 1:
@@ -137,6 +151,8 @@ def after_look(shard: Shard, found: Sequence[Found], policy: Policy) -> Adopt | 
             needs_person=True,
         )
     if left := remaining(shard.misses, policy.now, policy.grace):
+        if policy.idempotent and not policy.cancelled:
+            return Again()
         return Hold(f"unknown purchase: asking the provider until {policy.now + left:%H:%M} UTC")
     if policy.rebuy_unknown:
         return Abandon()
@@ -259,7 +275,7 @@ class Sender:
 
     def _look(self, shard: Shard, policy: Policy) -> Hold | None:
         tag = Tag(self.job.id, shard.plan.id, shard.sends)
-        file = _described(self.job, shard.plan, Path())
+        file = self._described(shard.plan, Path())
         since = shard.intent_at or policy.now
         if not remaining(shard.misses, policy.now, policy.grace):
             since -= CLOCK_AHEAD_MAX
@@ -271,10 +287,10 @@ class Sender:
             return Hold(f"unknown purchase, and the provider cannot be asked: {error}")
         ours = [batch for batch in found if batch.ref not in self.known and batch.ref not in shard.disowned]
         decision = after_look(shard, ours, policy)
-        if isinstance(decision, Hold):
+        if isinstance(decision, (Hold, Again)):
             if not ours:
                 still_due(self.desk, self.job, shard, policy.grace)
-            return decision
+            return decision if isinstance(decision, Hold) else self._again(shard)
         if isinstance(decision, Abandon):
             self._append(shard, shard.number, "abandoned", {"send": shard.sends})
             return None
@@ -282,6 +298,22 @@ class Sender:
         if policy.cancelled and decision.certain:
             self._stop(decision.ref)
         sent = {"send": shard.sends, "batch_id": decision.ref, "how": "adopted", "certain": decision.certain}
+        self._append(shard, shard.number, "sent", sent)
+        return None
+
+    def _again(self, shard: Shard) -> Hold | None:
+        """Repeat a purchase whose answer was lost. Only a yes proves anything: a no is one to the repetition."""
+        job = reread(self.desk.store, self.job, shard)
+        shard = next(one for one in job.shards if one.plan.id == shard.plan.id)
+        if shard.phase is not Phase.unknown:
+            return None
+        tag = Tag(job.id, shard.plan.id, shard.sends)
+        try:
+            with self._file(shard.plan) as file:
+                ref = self.provider.create(file, shard.staged, tag)
+        except (Refused, OutcomeUnknown) as error:
+            return Hold(f"unknown purchase, repeated with its own token: {error}")
+        sent = {"send": tag.send, "batch_id": ref, "how": "repeated", "certain": True}
         self._append(shard, shard.number, "sent", sent)
         return None
 
@@ -301,21 +333,28 @@ class Sender:
         with self.desk.spool() as spool, self.desk.intact(plan.key) as packed:
             path = spool / f"{plan.id}.jsonl"
             _unpack(packed, path, plan)
-            yield _described(self.job, plan, path, f"{self.desk.store.url}/{plan.key}")
+            yield self._described(plan, path)
 
-
-def _described(job: Job, plan: ShardPlan, path: Path, url: str = "") -> ShardFile:
-    return ShardFile(path=path, url=url, requests=plan.requests, model=job.plan.model, id_prefix=plan.id_prefix)
+    def _described(self, plan: ShardPlan, path: Path) -> ShardFile:
+        job, store = self.job.plan, self.desk.store.url
+        return ShardFile(
+            path=path,
+            url=f"{store}/{plan.key}",
+            requests=plan.requests,
+            model=job.model,
+            id_prefix=plan.id_prefix,
+            output_url=f"{store}/{answers_prefix(job.job, job.provider, plan.id)}",
+        )
 
 
 def _unpack(packed: Path, path: Path, plan: ShardPlan) -> None:
     sha = hashlib.sha256()
-    with packed.open("rb") as source, path.open("wb") as out:
+    with path.open("wb") as out:
         try:
-            for chunk in zstandard.ZstdDecompressor().read_to_iter(source, read_size=1 << 20):
+            for chunk in unpacked(packed):
                 sha.update(chunk)
                 out.write(chunk)
-        except zstandard.ZstdError:
+        except Damaged:
             raise Damaged(f"{plan.key} cannot be decompressed: it was not bought; restore the object.") from None
     if sha.hexdigest() != plan.body_sha256:
         raise Damaged(f"{plan.key} is not what was packed: it was not bought; restore the object.")

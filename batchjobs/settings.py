@@ -38,7 +38,9 @@ class Settings(BaseModel):
     compatible: dict[str, Any] = Field(
         {}, description="For compatible: a table of switches that say what the server is like; see below."
     )
-    endpoint: str | None = Field(None, description="For openai: chat (default) or responses.")
+    endpoint: str | None = Field(
+        None, description="For openai: chat (default) or responses; for bedrock: invoke (default) or converse."
+    )
     model: str | None = Field(None, description="Model name; default: the task's choice for the provider.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sent only when set.")
     max_output_tokens: int | None = Field(None, ge=16, description="Output limit of the first attempt.")
@@ -71,7 +73,19 @@ class Settings(BaseModel):
     max_enqueued_tokens: int | None = Field(
         None, ge=1, description="The account's queued-token quota for the model; learned from refusals when not set."
     )
+    bedrock_role_arn: str | None = Field(
+        None, description="For bedrock: the service role that reads the shards and writes the answers in the bucket."
+    )
+    bedrock_kms_key: str | None = Field(None, description="For bedrock: the KMS key its answers are encrypted with.")
+    bedrock_timeout_hours: int | None = Field(
+        None, ge=24, le=168, description="For bedrock: how long a job may wait and run; default: AWS's, a day."
+    )
     strict: bool = Field(False, description="Stop at the first rejected item, before anything is bought.")
+
+    def options_of(self, provider: str) -> dict[str, str]:
+        """The settings that are one provider's own: those with its name in front, without it."""
+        own = self.model_dump(include={name for name in type(self).model_fields if name.startswith(f"{provider}_")})
+        return {name.removeprefix(f"{provider}_"): str(value) for name, value in own.items() if value is not None}
 
     @field_validator("compatible")
     @classmethod

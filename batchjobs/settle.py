@@ -25,6 +25,8 @@ from storage.tables import OUTCOMES, STRAYS, write_parquet
 
 ERRORS_TOLD_MAX = 5  # validation errors repeated to the model and to people
 MESSAGE_LENGTH_MAX = 500
+PLAIN = ".jsonl"
+PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +128,28 @@ def _settlement(desk: Desk, shard: Shard) -> Settlement:
 
 
 def raw_lines(path: Path, watch: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
-    """The lines of one of our raw copies, split on newline bytes only; `watch` sees every byte. Raises Damaged."""
+    """The lines of a shard or raw copy, split on newline bytes only; `watch` sees every byte. Raises Damaged."""
     rest = b""
-    with path.open("rb") as source:
-        try:
-            for chunk in zstandard.ZstdDecompressor().read_to_iter(source, read_size=1 << 20):
-                if watch is not None:
-                    watch(chunk)
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from lines
-        except zstandard.ZstdError:
-            raise Damaged(f"{path.name} cannot be decompressed.") from None
+    for chunk in unpacked(path):
+        if watch is not None:
+            watch(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
     if rest:
         yield rest
+
+
+def unpacked(path: Path) -> Iterator[bytes]:
+    """The bytes of a shard or raw copy in pieces: as they lie where the name ends in .jsonl, else decompressed."""
+    with path.open("rb") as source:
+        if path.suffix == PLAIN:
+            while chunk := source.read(PIECE_BYTES):
+                yield chunk
+            return
+        try:
+            yield from zstandard.ZstdDecompressor().read_to_iter(source, read_size=PIECE_BYTES)
+        except zstandard.ZstdError:
+            raise Damaged(f"{path.name} cannot be decompressed.") from None
 
 
 def _decode_file(desk: Desk, settlement: Settlement, lines: Format, result: type[BaseModel], key: str) -> None:
@@ -204,8 +215,11 @@ def _implied(shard: Shard) -> tuple[Outcome, str, str]:
         return Outcome.failed, "gone", shard.gone
     if shard.end.get("rejected", False):
         return Outcome.errored, shard.end.get("code") or "batch_rejected", "the provider rejected the batch"
-    if shard.end.get("word", "").lower() in ("cancelled", "canceled", "stopped"):
+    word = shard.end.get("word", "").lower()
+    if word in ("cancelled", "canceled", "stopped"):
         return Outcome.cancelled, "cancelled", "the batch was cancelled before this request ran"
+    if word in ("expired", "partiallycompleted"):
+        return Outcome.expired, "expired", "the batch's time was over before this request ran"
     return Outcome.missing, "missing", "in none of the result files"
 
 

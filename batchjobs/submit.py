@@ -74,6 +74,8 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
     task = load_task(settings.task, Path.cwd())
     provider, endpoint = settings.provider, settings.endpoint or ""
     request_format = _format(settings, provider, endpoint)
+    if request_format.traits.reads_store and not settings.store.startswith("s3://"):
+        raise UsageError(f"Provider {provider} reads and writes S3 itself: use --store s3://bucket/prefix.")
     model = settings.model or task.models.get(provider)
     if model is None:
         raise UsageError(f"Task {task.name} names no default model for {provider}: pass --model{_called(provider)}.")
@@ -280,7 +282,8 @@ class _Packing:
 
     def _renderer(self) -> Renderer:
         order, settings = self.order, self.desk.settings
-        salt = key_salt(order.provider, order.served_by, order.endpoint, order.task)
+        model = "" if order.format.traits.names_model else order.template.model
+        salt = key_salt(order.provider, order.served_by, order.endpoint, order.task, model)
         context = order.rates.context_tokens
         room = settings.max_input_tokens
         if context is not None:

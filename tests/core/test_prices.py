@@ -48,5 +48,47 @@ def test_a_model_without_a_batch_price_is_refused_instead_of_guessed():
         quote("openai", "no-such-model", NOON)
 
 
+BEDROCK = [
+    "anthropic.claude-haiku-4-5-20251001-v1:0",
+    "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+    "arn:aws:bedrock:us-east-1:123456789012:inference-profile/eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+    "amazon.nova-lite-v1:0",
+    "us.meta.llama3-3-70b-instruct-v1:0",
+]
+
+
+@pytest.mark.parametrize("model", BEDROCK)
+def test_bedrocks_batch_price_is_half_of_the_full_one(model: str):
+    """PROVIDERS §3.6: the tables know only the full price, and would answer with it."""
+    card = quote("bedrock", model, NOON)
+    usage = Usage(input_tokens=1000, output_tokens=500)
+    full = calc_price(TheirUsage(input_tokens=1000, output_tokens=500), model, provider_id="aws").total_price
+    assert card.batch_cost(usage) * 2 == card.sync_cost(usage) == full > 0
+
+
+def test_a_region_costs_what_it_costs():
+    everywhere = quote("bedrock", "global.anthropic.claude-haiku-4-5-20251001-v1:0", NOON)
+    assert quote("bedrock", BEDROCK[1], NOON).batch_cost(Usage(1000)) > everywhere.batch_cost(Usage(1000))
+
+
+def test_bedrocks_cached_tokens_are_no_cheaper_in_a_batch():
+    """PROVIDERS §3.6: whether batched requests read a cache at all is not known."""
+    card = quote("bedrock", BEDROCK[0], NOON)
+    assert card.batch_cost(Usage(1000, 0, cache_read_tokens=900)) == card.batch_cost(Usage(1000))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/ab12cd34ef56",
+        "arn:aws:bedrock:us-east-1:123456789012:custom-model/anthropic.claude-3-haiku-20240307-v1:0/ab12cd34ef56",
+        "mistral.mistral-large-2407-v1:0",
+    ],
+)
+def test_a_model_of_ones_own_on_bedrock_has_no_known_price(model: str):
+    with pytest.raises(UsageError, match="--no-price"):
+        quote("bedrock", model, NOON)
+
+
 def test_without_prices_everything_costs_nothing():
     assert FREE.batch_cost(Usage(10, 10)) == Decimal(0)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from batchjobs.plan import ShardPlan
-from batchjobs.send import Abandon, Adopt, Drop, Hold, Look, Policy, Send, after_look, bounce_until, next_step
+from batchjobs.send import Abandon, Adopt, Again, Drop, Hold, Look, Policy, Send, after_look, bounce_until, next_step
 from batchjobs.shards import Phase, Shard
 from providers.contract import Found
 
@@ -114,6 +114,32 @@ def test_a_clock_that_says_that_the_grace_period_is_over_is_not_enough():
 def test_a_wait_that_no_refusal_can_have_asked_for_is_not_believed():
     yesterday = replace(POLICY, now=NOON - timedelta(days=1))
     assert next_step(replace(PLANNED, not_before=NOON, reason="429"), yesterday) == Send()
+
+
+def test_a_provider_that_buys_a_tag_once_is_asked_again_at_once():
+    assert after_look(UNKNOWN, [], replace(POLICY, idempotent=True)) == Again()
+
+
+def test_what_was_found_is_adopted_rather_than_repeated():
+    assert after_look(UNKNOWN, [found("b1")], replace(POLICY, idempotent=True)) == Adopt("b1", certain=True)
+
+
+def test_a_cancelled_job_repeats_no_purchase():
+    assert isinstance(after_look(UNKNOWN, [], replace(POLICY, idempotent=True, cancelled=True)), Hold)
+
+
+def test_how_long_a_token_is_remembered_is_not_known_so_past_the_grace_period_it_is_for_a_person():
+    late = replace(POLICY, idempotent=True, grace=timedelta(0))
+    held = after_look(UNKNOWN, [], late)
+    assert isinstance(held, Hold)
+    assert held.needs_person
+
+
+def test_a_shard_smaller_than_the_provider_takes_is_never_bought():
+    step = next_step(PLANNED, replace(POLICY, requests_min=PLAN.requests + 1))
+    assert isinstance(step, Drop)
+    assert (step.outcome, step.code) == ("failed", "too_few_requests")
+    assert next_step(PLANNED, replace(POLICY, requests_min=PLAN.requests)) == Send()
 
 
 def test_waiting_after_refusals_doubles_and_is_bounded():

@@ -77,6 +77,8 @@ def test_keys_are_where_the_design_says() -> None:
     job, shard, sha8 = "2026-11-21-deal-intelligence-ab12cd34", "1-00003", "deadbeef"
     assert layout.plan_key(job) == f"jobs/{job}/plan.json"
     assert layout.shard_key(job, shard, sha8) == f"jobs/{job}/shards/1-00003.deadbeef.jsonl.zst"
+    assert layout.shard_key(job, shard, sha8, packed=False) == f"jobs/{job}/shards/1-00003.deadbeef.jsonl"
+    assert layout.answers_prefix(job, "bedrock", shard) == f"jobs/{job}/bedrock/1-00003/"
     assert layout.requests_key(job, shard, sha8) == f"jobs/{job}/shards/1-00003.deadbeef.items.parquet"
     assert layout.carried_key(job, sha8) == f"jobs/{job}/carried.deadbeef.parquet"
     assert layout.rejects_key(job, sha8) == f"jobs/{job}/rejects.deadbeef.parquet"

@@ -1,0 +1,122 @@
+"""A whole night on Bedrock: shards and answers in one S3 bucket, a token that buys once (RELIABILITY §4.1)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchjobs.errors import Unreachable, UsageError
+from batchjobs.verify import verify
+from providers.emulator import BedrockSettings, Fault, Rates
+from storage import open_store
+from tests.world import World, documents
+
+MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+CREATE = "POST /model-invocation-job"
+ASKED: dict[str, Any] = {"model": MODEL, "bedrock_role_arn": "arn:aws:iam::000000000000:role/batch"}
+
+
+@pytest.fixture
+def make_aws(make_world: Callable[..., World], s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
+    def make(**options: Any) -> World:
+        world = make_world("bedrock", s3_url, **({"bedrock": BedrockSettings()} | options))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", world.emulator.url)
+        return world
+
+    return make
+
+
+@pytest.fixture
+def world(make_aws: Callable[..., World]) -> World:
+    return make_aws()
+
+
+def test_a_night_ends_with_every_answer_and_its_proof(world: World) -> None:
+    job = world.run(world.write(documents(250)), shard_requests=100, **ASKED)
+    assert (job.state, job.succeeded, [s.plan.requests for s in job.shards]) == ("finished", 250, [100, 150])
+    assert sum(world.billed().values()) == 250
+    proof = verify(world.desk(**ASKED))
+    assert (proof.violations, proof.counts["outcomes"]) == ([], 250)
+    assert world.sql("SELECT count(*) FROM results") == [(250,)]
+
+
+def test_shards_and_answers_lie_side_by_side(world: World) -> None:
+    job = world.run(world.write(documents(100)), **ASKED)
+    keys = list(open_store(world.store).keys(f"jobs/{job.id}/"))
+    assert any(key.startswith(f"jobs/{job.id}/shards/") and key.endswith(".jsonl") for key in keys)
+    assert any(key.startswith(f"jobs/{job.id}/bedrock/1-00001/") and key.endswith(".jsonl.out") for key in keys)
+
+
+def test_a_lost_answer_is_repeated_with_its_own_token_and_paid_once(world: World) -> None:
+    """The list hides the job for longer than the night could wait."""
+    world.emulator.add_fault(Fault(action="accept_then_drop", route=CREATE))
+    world.emulator.add_fault(Fault(action="list_lag", route=CREATE, seconds=9_000.0))
+    job = world.run(world.write(documents(100)), **ASKED)
+    posts = [one for one in world.emulator.requests if f"{one.method} {one.path}" == CREATE]
+    assert (job.succeeded, len(posts), len(world.emulator.batches)) == (100, 2, 1)
+    assert set(world.billed().values()) == {1}
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "ValidationException"), (429, "ThrottlingException")])
+def test_a_repetition_that_is_refused_proves_nothing(world: World, status: int, code: str) -> None:
+    """The first may have been bought: taking the refusal's word for it could buy twice."""
+    world.emulator.add_fault(Fault(action="accept_then_drop", route=CREATE))
+    world.emulator.add_fault(Fault(action="list_lag", route=CREATE, seconds=900.0))
+    world.emulator.add_fault(Fault(action="status", route=CREATE, nth=2, times=3, status=status, code=code))
+    job = world.run(world.write(documents(100)), **ASKED)
+    assert (job.succeeded, len(world.emulator.batches)) == (100, 1)
+    assert set(world.billed().values()) == {1}
+
+
+def test_what_is_too_little_for_a_batch_fails_with_the_reason_and_costs_nothing(world: World) -> None:
+    """PROVIDERS §3.2: never padded."""
+    job = world.run(world.write(documents(99)), **ASKED)
+    assert (job.succeeded, job.failed, world.emulator.batches) == (0, 99, [])
+    assert job.shards[0].counts == {"failed": 99}
+
+
+def test_failed_records_too_few_for_a_batch_are_named(make_aws: Callable[..., World]) -> None:
+    world = make_aws(rates=Rates(transient=0.1))
+    job = world.run(world.write(documents(200)), **ASKED)
+    assert job.succeeded + job.failed == 200
+    assert job.failed > 0
+    assert verify(world.desk(**ASKED)).violations == []
+
+
+def test_an_expired_job_is_bought_again_for_what_did_not_run(world: World) -> None:
+    """PROVIDERS §3.3: what ran is read and paid."""
+    world.emulator.add_fault(Fault(action="expire", route=CREATE, fraction=0.25))
+    job = world.run(world.write(documents(200)), interval=3_600.0, **ASKED)
+    assert (job.succeeded, job.shards[0].counts) == (200, {"succeeded": 50, "expired": 150})
+    assert set(world.billed().values()) == {1}
+
+
+def test_another_model_is_another_question(world: World) -> None:
+    """No body names its model, and no answer of one may pass for the other's."""
+    source = world.write(documents(100))
+    world.run(source, **ASKED)
+    job = world.run(source, **ASKED | {"model": "us.anthropic.claude-opus-4-6-v1:0"})
+    assert (job.plan.reused, job.plan.requests) == (0, 100)
+
+
+def test_a_directory_is_no_store_for_bedrock(world: World, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="use --store s3://"):
+        world.accept(world.write(documents(100)), **ASKED | {"store": str(tmp_path / "plain")})
+
+
+def test_a_missing_role_is_told_before_anything_is_bought(world: World) -> None:
+    source = world.write(documents(100))
+    with pytest.raises(Unreachable, match="There is no bedrock_role_arn"):
+        world.send(source, model=MODEL)
+    assert world.emulator.batches == []
+    assert world.run(source, **ASKED).succeeded == 100
+
+
+def test_two_stores_with_one_job_buy_apart(world: World) -> None:
+    """Their jobs have one name; their answers must not be written into one another's store."""
+    source = world.write(documents(100))
+    first = world.run(source, **ASKED)
+    second = world.run(source, **ASKED | {"store": f"{world.store}-b"})
+    assert first.id == second.id
+    assert (first.succeeded, second.succeeded, len(world.emulator.batches)) == (100, 100, 2)
