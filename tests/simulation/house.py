@@ -214,10 +214,9 @@ class House:
                 assert hold is not None
                 for_somebody = hold.needs_person or hold.over_budget or hold.on_others
                 self._require(for_somebody and bool(hold.reason), f"shard {shard.plan.id} waits for nobody: {hold}")
-            if not job.finished:
-                told = [hold for (name, _), hold in holds.items() if name == job.id]
-                named = any(hold.needs_person or hold.over_budget for hold in told)
-                self._require(named, f"job {job.id} waits, and no person is named: {self.describe()}")
+        named = any(hold.needs_person or hold.over_budget for hold in holds.values())
+        done = all(job.finished for job in self.jobs.values())
+        self._require(done or named, f"something waits, and no person is named: {self.describe()}")
 
     def _check_resolved(self) -> None:
         """What a person could decide is decided; left are two batches for one tag, and what waits for these."""
@@ -234,7 +233,7 @@ class House:
 
     def _check_end(self) -> None:
         """The identities (DESIGN §2) from the store, and the books of both sides against each other."""
-        desk = self.workers[0]._desk({})
+        desk = self.workers[0].desk({})
         for name, job in self.jobs.items():
             proof = Proof()
             prove_job(desk, proof, name)
@@ -264,7 +263,7 @@ class House:
 
     def _verified(self, worker: Worker) -> bool:
         """The whole store loaded into this machine's DuckDB file, and compared with it row for row."""
-        proof = verify(worker._desk({}))
+        proof = verify(worker.desk({}))
         self._require(not proof.violations, "; ".join(proof.violations))
         return True
 

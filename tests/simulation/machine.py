@@ -54,6 +54,8 @@ def somebody_elses(flavour: str, shape: str) -> bytes:
 
 
 machines = st.sampled_from("AB")
+any_flavour = st.runner().flatmap(lambda program: st.sampled_from(program.flavours))
+any_fault = st.runner().flatmap(lambda program: st.sampled_from(program.faults))
 
 
 class Simulation(RuleBasedStateMachine):
@@ -62,11 +64,12 @@ class Simulation(RuleBasedStateMachine):
     flavours: tuple[str, ...] = ("openai", "anthropic")
     faults: tuple[str, ...] = FAULTS
     tally: Tally = TALLY
+    settles: bool = True  # is it also looked at whether everything lands?
     house: House
     kills = 0
 
     @initialize(
-        flavour=st.sampled_from(["openai", "anthropic"]),
+        flavour=any_flavour,
         shapes=st.sampled_from(JOBS),
         nature=st.sampled_from(["mixed", "kind", "harsh", "hopeless"]),
         seed=st.integers(0, 255),
@@ -75,21 +78,24 @@ class Simulation(RuleBasedStateMachine):
         fine=st.booleans(),
         absent=st.booleans(),
         skew=st.sampled_from([0, 0, 150, -150]),
-        armed=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=5),
+        armed=st.lists(any_fault, min_size=1, max_size=5),
+        first=st.none() | st.integers(0, 16),
     )
-    def begin(self, flavour, shapes, nature, seed, attempts, cap, fine, absent, skew, armed):
-        if flavour not in self.flavours:
-            flavour = self.flavours[0]
+    def begin(self, flavour, shapes, nature, seed, attempts, cap, fine, absent, skew, armed, first):
         self.house = build(
             flavour, shapes, nature=nature, seed=seed, max_attempts=attempts, cap=cap, absent_cancelled=absent
         )
         for worker in self.house.workers:
             worker.fine = fine
+        self.protocol(self.house)
         self.house.workers[1].skew = timedelta(seconds=skew)
         for kind in armed:
-            if kind in self.faults:
-                self.house.weather.arm(kind)
-        self.run_all("A", "accept", 0)
+            self.house.weather.arm(kind)
+        self.worker("A").start(accept(self.house.plans[0]))
+        self.worker("A").advance(first)
+
+    def protocol(self, house: House) -> None:
+        """How the machines work, where that is not as it should be (bad_protocols.py)."""
 
     def worker(self, name: str) -> Worker:
         return next(worker for worker in self.house.workers if worker.name == name)
@@ -120,9 +126,36 @@ class Simulation(RuleBasedStateMachine):
             worker.start(self.verb(what, which), rebuy=rebuy)
         worker.advance(points)
 
-    @rule(who=machines, points=st.integers(1, 8))
-    def go_on(self, who, points):
-        self.worker(who).advance(points)
+    @rule(who=machines, points=st.integers(1, 8), reads=st.booleans())
+    def go_on(self, who, points, reads):
+        self.worker(who).advance(points, reads=reads)
+
+    @rule(
+        who=machines,
+        what=st.sampled_from(["pass", "accept", "retry", "cancel"]),
+        points=st.integers(1, 14),
+        seconds=st.sampled_from(PAUSES),
+        other=st.sampled_from(["pass", "pass", "accept", "retry", "cancel"]),
+        rebuy=st.sampled_from([False, False, True]),
+    )
+    def overtake(self, who, what, points, seconds, other, rebuy):
+        """A machine pauses in the middle of a command, the other one runs a whole one, the first goes on."""
+        slow, quick = self.worker(who), self.worker("B" if who == "A" else "A")
+        if not slow.busy:
+            slow.start(self.verb(what, 0))
+        slow.advance(points)
+        self.house.world.tick(seconds)
+        quick.advance()
+        quick.start(self.verb(other, 0), rebuy=rebuy)
+        quick.advance()
+        slow.advance()
+
+    @rule(who=machines, times=st.integers(2, 6), seconds=st.sampled_from(PAUSES[:5]))
+    def watch(self, who, times, seconds):
+        """`poll --watch`."""
+        for _ in range(times):
+            self.run_all(who, "pass", 0)
+            self.house.world.tick(seconds)
 
     @rule(who=machines, what=st.sampled_from(["pass", "pass", "pass", "accept", "retry"]), which=st.integers(0, 1))
     def run_all(self, who, what, which):
@@ -162,10 +195,9 @@ class Simulation(RuleBasedStateMachine):
                 self.house.weather.fired[f"rejected-{why}"] += 1
                 self.house.world.reject(batch, "token_limit_exceeded" if "no-room" in why else why, told)
 
-    @rule(kind=st.sampled_from(FAULTS), times=st.sampled_from([1, 1, 1, 3]))
+    @rule(kind=any_fault, times=st.sampled_from([1, 1, 1, 3]))
     def arm(self, kind, times):
-        if kind in self.faults:
-            self.house.weather.arm(kind, times)
+        self.house.weather.arm(kind, times)
 
     @rule()
     def night_passes(self):
@@ -192,7 +224,8 @@ class Simulation(RuleBasedStateMachine):
         if not hasattr(self, "house"):
             return
         try:
-            self.house.settle_down()
+            if self.settles:
+                self.house.settle_down()
             self.tally.count(self.house, self.kills)
         finally:
             self.house.close()

@@ -50,6 +50,7 @@ class Worker:
     said: list[str] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)  # the errors that commands here ended with
     night: Night | None = None  # of the last pass that came to its end
+    protocol: Callable[[ObjectStore], ObjectStore] = lambda store: store  # how each process here uses the store
     fine: bool = False  # listings and reads of the store are points too
 
     @property
@@ -59,23 +60,24 @@ class Worker:
     def start(self, verb: Verb, *, rebuy: bool = False, **settings: object) -> None:
         """Begin a command: a new process, which knows nothing but the store."""
         self.rebuys = self.rebuys or rebuy
-        desk = self._desk({"rebuy_unknown": rebuy} | settings)
-        self.life = greenlet(lambda: self._run(verb, desk))
+        self.life = greenlet(lambda: self._run(verb, {"rebuy_unknown": rebuy} | settings))
 
-    def advance(self, points: int | None = None) -> None:
-        """Pass a number of points, or all."""
+    def advance(self, points: int | None = None, *, reads: bool = False) -> None:
+        """Pass a number of points, or all; of the store's reads only when they are asked for."""
         while self.busy and points != 0:
             assert self.life is not None
-            self.life.switch()
-            points = None if points is None else points - 1
+            passed = self.life.switch()
+            if points is not None and (reads or not str(passed).startswith("store-")):
+                points -= 1
 
     def kill(self) -> None:
         if self.life is not None and self.life:
             self.life.throw(Death)
         self.life = None
 
-    def _run(self, verb: Verb, desk: Desk) -> None:
+    def _run(self, verb: Verb, settings: dict[str, object]) -> None:
         try:
+            desk = self.desk(settings)
             with desk.exclusive("the simulation"):
                 self.night = verb(desk) or self.night
         except (Unreachable, UsageError, StoreUnavailable) as error:
@@ -91,11 +93,13 @@ class Worker:
         self.ids += 1
         return f"{self.name}-{self.ids}"
 
-    def _desk(self, settings: dict[str, object]) -> Desk:
+    def desk(self, settings: dict[str, object]) -> Desk:
         env = Env(lambda: self.clock.now + self.skew, self.clock.tick, self._new_id, self._point, self.name)
-        made = Settings(store=self.store.url, state_dir=str(self.folder), **{**self.settings, **settings})
+        made = Settings(store=self.store.url, state_dir=str(self.folder), **{**settings, **self.settings})
         provider = ObservedProvider(self.provider, self._point)
-        store = ObservedStore(FineStore(self.store, self._point) if self.fine else self.store, self._point)
+        store = self.protocol(
+            ObservedStore(FineStore(self.store, self._point) if self.fine else self.store, self._point)
+        )
         desk = Desk(env, made, store, self.said.append, _providers={(self.flavour, ""): provider})
         desk.state_dir.mkdir(parents=True, exist_ok=True)
         return desk

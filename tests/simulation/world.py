@@ -82,6 +82,7 @@ class World:
     nature: str = "mixed"
     seed: int = 0
     absent_cancelled: bool = False  # OpenAI leaves requests of a cancelled batch out of its files
+    lag: float = 0.25  # of the grace period, until a listing shows a new batch
     batches: dict[str, Batch] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
     purchases: defaultdict[str, list[Batch]] = field(default_factory=lambda: defaultdict(list))
@@ -121,7 +122,7 @@ class World:
     def buy(self, lines: bytes, tag: Tag | None, *, doubled: bool = False) -> Batch:
         """The purchase itself; without a tag it is a stranger's."""
         requests = asked(lines)
-        lag = self.limits.grace_s / 4 if self.weather.strikes("listing-lags") else 0.0
+        lag = self.limits.grace_s * self.lag if self.weather.strikes("listing-lags") else 0.0
         now = self.clock.now
         label = {} if tag is None else {"job": tag.job, "shard": tag.shard, "send": str(tag.send)}
         batch = Batch(
