@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -168,7 +169,7 @@ def bucket(name: str, server: str, status: int = 0, code: str = "", spoil: str =
 @contextmanager
 def _bucket(server: str, fault: stores.Fault, provider: str, folder: Path, nth: int, lasting: bool) -> Iterator[Broken]:
     proxy = CountingProxy(server.removeprefix("http://"), fault=fault, nth=nth, lasting=lasting)
-    url = f"s3://{stores.BUCKET}/{folder.name}-{time.monotonic_ns()}"
+    url = f"s3://{stores.BUCKET}/{uuid.uuid4().hex}"
     with _proxied(proxy), swept_world(provider, folder, url) as world, closing_clients(proxy.endpoint) as client:
 
         def store(one: World) -> S3Store:
