@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 
 def _no_fault(_point: str) -> None:
@@ -26,22 +27,34 @@ class Env:
 
 
 def real_env() -> Env:
-    """The world as it is; BATCHJOBS_KILL_AT=point:n makes the n-th passing of a fault point a SIGKILL."""
+    """The world as it is, and for tests of crashes two variables that make fault points something.
+
+    BATCHJOBS_KILL_AT=point:n makes the n-th passing of a point a SIGKILL, or point:n:SIGTERM another signal;
+    BATCHJOBS_RECORD_POINTS=FILE notes every point that is passed, one a line.
+    """
     by = f"{socket.gethostname()}:{os.getpid()}"
-    kill_at = os.environ.get("BATCHJOBS_KILL_AT", "")
-    fault = _kill_at(kill_at) if kill_at else _no_fault
+    kill_at, record = os.environ.get("BATCHJOBS_KILL_AT", ""), os.environ.get("BATCHJOBS_RECORD_POINTS", "")
+    fault = _kill_at(kill_at) if kill_at else _record(Path(record)) if record else _no_fault
     return Env(now=lambda: datetime.now(UTC), sleep=time.sleep, new_id=lambda: secrets.token_hex(8), fault=fault, by=by)
 
 
 def _kill_at(spec: str) -> Callable[[str], None]:
-    wanted, _, count = spec.rpartition(":")
-    left = int(count)
+    wanted, count, name = (*spec.split(":"), "SIGKILL")[:3]
+    left, number = int(count), signal.Signals[name]
 
     def fault(point: str) -> None:
         nonlocal left
         if point == wanted:
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number)
+
+    return fault
+
+
+def _record(path: Path) -> Callable[[str], None]:
+    def fault(point: str) -> None:
+        with path.open("a") as out:
+            out.write(f"{point}\n")
 
     return fault
