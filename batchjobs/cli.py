@@ -1,9 +1,11 @@
 """The commands: arguments in, exit code out. Everything heavy is imported when a command runs, so --help is instant."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ from batchjobs.errors import BatchJobsError, UsageError
 
 SDK_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "boto3", "botocore", "urllib3")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+EXIT_STOPPED = 4  # not finished yet
 Command = Callable[..., Any]
 
 
@@ -338,34 +341,48 @@ def _quiet_sdks(verbose: bool) -> None:
 
 def main() -> NoReturn:
     """Run a command and end the process with its exit code: the only place that catches what nobody else did."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    asked_to_stop = _stop_on_signals()
     verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:
         code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _interrupted()
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = _stopped()
     except click.ClickException as error:
         error.show()
         code = UsageError.exit_code
-    except KeyboardInterrupt:
-        code = _interrupted()
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
+    except SystemExit:  # how click and rich end when nobody reads their output any more, as after `| head`
+        code = _say_stopped("Stopped: nobody reads the output any more. The same command goes on from here.")
     except Exception as error:  # the edge: one sentence instead of a traceback
+        if asked_to_stop:  # DuckDB ends a query that a signal interrupts by an error of its own
+            sys.exit(_stopped())
         if verbose and not isinstance(error, BatchJobsError):
             raise
         code = _explain(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def _stop_on_signals() -> list[int]:
+    """SIGTERM stops a command as Ctrl-C does; the list is filled when one comes. What is ignored (nohup) stays so."""
+    came: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
+    return came
 
 
-def _interrupted() -> int:
-    click.echo("\nStopped. Batches go on at the provider; the same command goes on from here.", err=True)
-    return 4
+def _stopped() -> int:
+    return _say_stopped("Stopped. Batches go on at the provider; the same command goes on from here.")
+
+
+def _say_stopped(sentence: str) -> int:
+    with suppress(OSError):  # perhaps nobody reads this either
+        os.write(2, f"\n{sentence}\n".encode())
+    return EXIT_STOPPED
 
 
 def _explain(error: Exception) -> int:
