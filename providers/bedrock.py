@@ -285,11 +285,11 @@ class Bedrock:
         try:
             with reading(f"The cancellation of batch {ref}", "made"):
                 self.client.stop_model_invocation_job(jobIdentifier=ref)
-            if status_of(self._read_job(ref)[0]).state in (State.queued, State.running):  # the answer says nothing
-                raise Unavailable(f"Batch {ref} was asked to stop and does not yet: ask again.")
         except Unavailable as error:
             if error.kind == "absent" or status_of(self._read_job(ref)[0]).state not in (State.ended, State.rejected):
                 raise
+        if status_of(self._read_job(ref)[0]).state in (State.queued, State.running):  # the answer itself says nothing
+            raise Unavailable(f"Batch {ref} was asked to stop and does not yet: ask again.")
 
 
 def _told(what: str, ask: Callable[[], Any]) -> dict[str, Any]:

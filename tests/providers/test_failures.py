@@ -11,6 +11,8 @@ import httpx2
 import msgspec
 import openai
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from providers.contract import OutcomeUnknown, Refused, Unavailable
 from providers.failures import buying, failure, purchase_error, read_error, reading
@@ -359,3 +361,73 @@ def test_codes_that_are_sentences_are_left_out(sdk: Any) -> None:
 
 def test_the_unknown_is_its_own_kind_of_error() -> None:
     assert not issubclass(OutcomeUnknown, Refused)
+
+
+# botocore's exceptions: what is raised before a byte has left bought nothing, and mostly needs a person.
+AWS = {
+    **dict.fromkeys(("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"), "later"),
+    **dict.fromkeys(
+        (
+            *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "UnknownCredentialError"),
+            *("NoAuthTokenError", "TokenRetrievalError", "UnknownTokenProviderError", "RefreshWithMFAUnsupportedError"),
+            *("SSOError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "LoginError", "LoginRefreshRequired"),
+            *("LoginInsufficientPermissions", "LoginTokenLoadError", "LoginAuthorizationCodeError", "ProfileNotFound"),
+            *("ConfigParseError", "ConfigNotFound", "InvalidConfigError", "InfiniteLoopConfigError", "NoRegionError"),
+            *("InvalidProxiesConfigError", "BaseEndpointResolverError", "EndpointVariantError", "UnknownEndpointError"),
+            *("UnknownFIPSEndpointError", "EndpointProviderError", "EndpointResolutionError", "InvalidRegionError"),
+            *("UnknownEndpointResolutionBuiltInName", "ParamValidationError"),
+        ),
+        "blocked",
+    ),
+}
+
+
+def aws_answered(status: int, code: str, **headers: str) -> Exception:
+    about = {"HTTPStatusCode": status, "HTTPHeaders": headers, "RequestId": "req-77"}
+    words = {"Code": code, "Message": "the customer said: never"}
+    return ClientError({"Error": words, "ResponseMetadata": about}, "CreateModelInvocationJob")
+
+
+def test_every_exception_of_botocore_is_judged_and_only_those_in_the_table_bought_nothing_for_sure() -> None:
+    """STYLE §4, habit 16. Whatever is new there is unknown until somebody has thought about it."""
+    found = {kind.__name__: verdict(bare(kind)) for kind in subclasses(BotoCoreError)}
+    assert {name: found[name] for name in AWS} == AWS
+    assert {verdict for name, verdict in found.items() if name not in AWS} == {"unknown"}
+
+
+def test_every_exception_of_botocore_means_something_to_a_read() -> None:
+    assert all(isinstance(read_error(bare(kind), "Batch b"), Unavailable) for kind in subclasses(BotoCoreError))
+    assert read_verdict(ResponseParserError("x")) == "later"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "bought", "read"),
+    [
+        (400, "ValidationException", "never", "blocked"),
+        (400, "ServiceQuotaExceededException", "later", "later"),
+        (400, "ThrottlingException", "later", "later"),
+        (429, "ThrottlingException", "later", "later"),
+        (400, "ExpiredTokenException", "blocked", "blocked"),
+        (403, "AccessDeniedException", "blocked", "blocked"),
+        (404, "ResourceNotFoundException", "blocked", "absent"),
+        (408, "ModelTimeoutException", "unknown", "later"),
+        (424, "ModelErrorException", "never", "blocked"),
+        (500, "InternalServerException", "unknown", "later"),
+        (503, "ServiceUnavailableException", "unknown", "later"),
+        (0, "", "unknown", "later"),
+    ],
+)
+def test_awss_errors_are_told_apart_by_status_and_code(status: int, code: str, bought: str, read: str) -> None:
+    """PROVIDERS §3.5"""
+    error = aws_answered(status, code)
+    assert (verdict(error), read_verdict(error)) == (bought, read)
+
+
+def test_an_error_text_of_awss_holds_status_code_and_request_and_nothing_else() -> None:
+    error = aws_answered(400, "ValidationException", **{"retry-after": "42"})
+    told = purchase_error(error, "Shard j/s/1")
+    assert str(told) == (
+        "Shard j/s/1: the request is refused (HTTP 400 ValidationException, request req-77); nothing was bought."
+    )
+    assert isinstance(told, Refused)
+    assert told.retry_after_s == 42.0
