@@ -268,12 +268,14 @@ def test_a_listed_batch_without_a_time_is_looked_at(bench: Bench, serve: Callabl
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """A server that answers every question with the same document."""
+    """A server that answers its first twenty questions with the same document."""
     documents: list[bytes] = []
+    served: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            served.append(self.path)
+            self.send_response(200 if len(served) <= 20 else 404)
             self.send_header("content-length", str(len(documents[0])))
             self.end_headers()
             self.wfile.write(documents[0])
