@@ -46,7 +46,7 @@ class SweptWorld(World):
 @contextmanager
 def swept_world(provider: str, folder: Path, url: str = "") -> Iterator[SweptWorld]:
     """A world of its own, with the SDKs pointed at it."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     with Emulator(seed=7, speed=0.0, batch_seconds=600.0) as emulator, pytest.MonkeyPatch.context() as patch:
         for name, value in variables(emulator.url).items():
             patch.setenv(name, value)
@@ -79,7 +79,7 @@ def name_of(error: Exception) -> str:
 def is_sentence(text: str) -> bool:
     """One line that says what is wrong and what to do, and repeats neither prompt nor key."""
     told = "\n" not in text and 30 < len(text) < 500 and not any(secret in text for secret in SECRETS)
-    return told and any(word in text for word in ("run", "check", "set", "wait", "needs a person", "again"))
+    return told and any(word in text for word in ("run", "check", "set", "wait", "name", "person"))
 
 
 def finish(world: World) -> Job:
