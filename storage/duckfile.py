@@ -19,6 +19,7 @@ _NOT_THE_FILE = tuple(
     os.strerror(code)
     for code in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EROFS, errno.EIO)
 )
+_MEND = "; mend that and run the same command again"
 _ASIDE = ".set-aside-"
 _HEADERS_BYTES = 3 * 4096  # before the first block
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -69,7 +70,7 @@ class DuckFile:
         except OSError as error:
             with suppress(OSError):
                 fresh.unlink()
-            raise StoreUnavailable(f"cannot publish the results to {target}: {error.strerror}") from error
+            raise StoreUnavailable(f"cannot publish the results to {target}: {error.strerror}{_MEND}") from error
 
     def close(self) -> None:
         self.connection.close()
@@ -93,7 +94,7 @@ def remove(path: Path) -> None:
             found.unlink(missing_ok=True)
         _sync_directory(path.parent)
     except OSError as error:
-        raise StoreUnavailable(f"the results store {path} cannot be removed: {error.strerror}") from error
+        raise StoreUnavailable(f"the results store {path} cannot be removed: {error.strerror}{_MEND}") from error
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
@@ -127,7 +128,7 @@ def _require_usable(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreUnavailable(f"the results store {path} has no directory: {error.strerror}") from error
+        raise StoreUnavailable(f"the results store {path} has no directory: {error.strerror}{_MEND}") from error
     if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
         raise StoreUnavailable(f"the results store {path} must be a file this user can read and write")
 
@@ -155,7 +156,7 @@ def _explained(path: Path, error: Exception) -> Exception:
         return StoreUnavailable(f"the results store {path} is in use by process {who}: wait for it, or stop it")
     for reason in _NOT_THE_FILE:
         if reason in text:
-            return StoreUnavailable(f"the results store {path} cannot be opened: {reason}")
+            return StoreUnavailable(f"the results store {path} cannot be opened: {reason}{_MEND}")
     return Unreadable(type(error).__name__)
 
 
@@ -164,9 +165,9 @@ def meaning(error: duckdb.Error, what: str, path: Path) -> StorageError:
     text = str(error)
     for reason in _NOT_THE_FILE:
         if reason in text:
-            return StoreUnavailable(f"the results store {path} stopped at {what}: {reason}")
+            return StoreUnavailable(f"the results store {path} stopped at {what}: {reason}{_MEND}")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return StoreUnavailable(f"the results store {path} stopped at {what}: it needs more memory or disk")
+        return StoreUnavailable(f"the results store {path} stopped at {what}: it needs more memory or disk{_MEND}")
     fatal = isinstance(error, (duckdb.FatalException, duckdb.InternalException))
     if fatal or "Corrupt database" in text or "Could not read" in text:
         return Corrupt(f"the results store {path} is damaged")
