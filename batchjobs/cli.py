@@ -388,10 +388,11 @@ def _say_stopped(sentence: str) -> int:
 def _explain(error: Exception) -> int:
     from batchjobs.errors import exit_code_of
 
-    click.echo(f"batchjobs: {error or type(error).__name__}", err=True)
     code = exit_code_of(error)
-    if code == 1:
-        click.echo(f"  ({type(error).__name__}; run again with -v for the traceback)", err=True)
+    with suppress(OSError):  # a log on the disk that is full, say: the exit code still tells
+        click.echo(f"batchjobs: {error or type(error).__name__}", err=True)
+        if code == 1:
+            click.echo(f"  ({type(error).__name__}; run again with -v for the traceback)", err=True)
     return code
 
 

@@ -2,10 +2,13 @@
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from batchjobs.errors import Unreachable
+from batchjobs.errors import Unreachable, UsageError
 from batchjobs.rounds import one_pass
 from tests.world import World, documents
 
@@ -40,3 +43,10 @@ def test_a_night_whose_disk_fails_for_a_while_goes_on(world: World):
         one_pass(desk, [job.id])
     (world.folder / "away").rename(desk.state_dir)
     assert one_pass(desk, [job.id]).jobs[0].succeeded == 4
+
+
+def test_the_exit_code_tells_even_where_no_sentence_can_be_written(tmp_path: Path):
+    """A log on the very disk that is full."""
+    words = [sys.executable, "-m", "batchjobs", "status", "no-such-job", "--store", str(tmp_path / "store")]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(words, stdout=full, stderr=full, check=False).returncode == UsageError.exit_code
