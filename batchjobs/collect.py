@@ -284,8 +284,9 @@ def _tables(shard: Shard) -> list[str]:
 
 def cancel(desk: Desk, job: Job) -> Iterator[str]:
     """Stop a job: nothing more is sent or retried, open batches are asked to stop. Yields sentences about it."""
-    if not job.cancelled:
+    while not job.cancelled:  # another process may have written something else first
         desk.append(job.id, "job", job.number, "cancelled", {})
+        job = load_job(desk.store, job.id)
     provider = desk.provider_of(job.plan)
     for shard in load_job(desk.store, job.id).shards:
         if shard.phase is not Phase.sent:

@@ -12,6 +12,7 @@ What to do is decided by two pure functions, `next_step` and `after_look`; the r
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ from pathlib import Path
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable
 from batchjobs.grace import remaining, still_due
-from batchjobs.jobs import Job, reread
+from batchjobs.jobs import JOB_LEDGER, Job, load_job, reread
 from batchjobs.plan import ShardPlan
 from batchjobs.settle import settle_unsent, unpacked
 from batchjobs.shards import Phase, Shard
 from providers.contract import UNREACHED, Found, Gone, OutcomeUnknown, Provider, Refused, ShardFile, Tag, Unavailable
-from storage.contract import Damaged
+from storage.contract import Damaged, StoreUnavailable
 from storage.layout import answers_prefix, raw_prefix
+from storage.ledger import lengths
 
 BOUNCE_WAIT_S = 60.0  # doubled at every refusal of the same shard
 BOUNCE_WAIT_MAX = timedelta(hours=1)  # a moment further ahead was written by a clock that was ahead itself
@@ -204,10 +206,10 @@ class Sender:
         if isinstance(decision, Drop):
             settle_unsent(self.desk, self.job, shard, decision.outcome, decision.code, decision.message)
         elif isinstance(decision, Send):
-            self._send(shard)
+            self._send(shard, policy)
         return decision if isinstance(decision, Hold) else None
 
-    def _send(self, shard: Shard) -> None:
+    def _send(self, shard: Shard, policy: Policy) -> None:
         self._require_unanswered(shard)
         with self._file(shard.plan) as file:
             staged = shard.staged or self._stage(file)
@@ -224,7 +226,30 @@ class Sender:
             number = self._append(shard, shard.number, "intent", intent)
             if number is None:
                 return  # another process took this step; it is buying, or has bought
+            if why := self._overtaken(shard, policy, number):
+                self._append(shard, number, "refused", {"kind": "later", "code": "overtaken", "message": why})
+                return
             self._create(shard, file, staged, tag, number)
+
+    def _overtaken(self, shard: Shard, policy: Policy, number: int) -> str:
+        """Why the decision to buy holds no more, if another machine cancelled or spent since it was made.
+
+        Asked after the intent is durable: of two machines that reach for the same money, the later one sees the other.
+        """
+        known = {one.plan.id: one.number for one in self.job.shards} | {JOB_LEDGER: self.job.number}
+        try:
+            if lengths(self.desk.store, self.job.id) == Counter(known | {shard.plan.id: number}):
+                return ""
+            now = load_job(self.desk.store, self.job.id)
+        except StoreUnavailable as error:
+            return f"the store could not be asked again before buying: {error}"
+        if any(one.plan.id == shard.plan.id and one.number != number for one in now.shards):
+            return "another machine decided about this purchase meanwhile"
+        if now.cancelled and not shard.plan.wanted:
+            return "the job was cancelled meanwhile"
+        if policy.room_cost is not None and now.committed > self.job.committed + policy.room_cost:
+            return "another machine spent what was left under the cap"
+        return ""
 
     def _require_unanswered(self, shard: Shard) -> None:
         """Raises Damaged where answers lie in the store that the ledger knows nothing of: it lost the purchase."""

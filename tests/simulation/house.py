@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 import pyarrow.parquet
 
-from batchjobs.jobs import Job, assemble, read_plan
+from batchjobs.jobs import JOB_LEDGER, Job, assemble, read_plan
 from batchjobs.plan import Plan
 from batchjobs.proof import Proof
 from batchjobs.send import Hold
@@ -18,6 +18,7 @@ from batchjobs.shards import Phase, Shard
 from batchjobs.verify import prove_job, verify
 from providers import load_format
 from providers.contract import Outcome
+from storage.layout import ledger_key
 from storage.ledger import Ledger, Record
 from tests.simulation.flavours import connect
 from tests.simulation.memory import MemoryStore
@@ -70,6 +71,7 @@ class House:
             self._check_bought(request, [batch for batch in batches if batch.billable])
         for job in self.jobs.values():
             self._check_cap(job)
+            self._check_cancelled(job)
 
     def _require(self, holds: bool, sentence: str) -> None:
         if not holds:
@@ -131,7 +133,7 @@ class House:
         return True
 
     def _record_key(self, batch: Batch, record: Record) -> str:
-        return f"jobs/{batch.label['job']}/ledger/{batch.label['shard']}/{record.number:06d}.json"
+        return ledger_key(batch.label["job"], batch.label["shard"], record.number)
 
     def _check_cap(self, job: Job) -> None:
         """What the provider can bill for the job, at the most, is within the cap."""
@@ -146,6 +148,20 @@ class House:
         mine = [b for b in self.world.batches.values() if b.label.get("shard") == shard.plan.id]
         mine = [b for b in mine if b.label["job"] == job.id and b.billable and not b.doubled]
         return shard.plan.ceiling_cost if mine else Decimal(0)
+
+    def _check_cancelled(self, job: Job) -> None:
+        """What was not yet under way when a job was cancelled is not bought, unless a person asked for it since."""
+        if not job.cancelled:
+            return
+        records = self.ledgers[job.id]
+        cancel = next(record for record in records[JOB_LEDGER] if record.event == "cancelled")
+        since = self.store.created.index(ledger_key(job.id, JOB_LEDGER, cancel.number))
+        for shard in job.shards:
+            for record in () if shard.plan.wanted else records.get(shard.plan.id, ()):
+                intended = record.event == "intent" and f"{job.id}/{shard.plan.id}/{record.data['send']}"
+                if intended and self.world.purchases.get(intended):
+                    place = self.store.created.index(ledger_key(job.id, shard.plan.id, record.number))
+                    self._require(place < since, f"{intended} was bought after its job was cancelled")
 
     # In the end
 

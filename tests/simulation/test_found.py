@@ -2,10 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
+from batchjobs.collect import cancel
+from batchjobs.jobs import JOB_LEDGER
+from batchjobs.shards import Phase
 from tests.simulation.house import House, build
 from tests.simulation.machine import somebody_elses
-from tests.simulation.workers import accept, one_pass
+from tests.simulation.workers import Verb, accept, one_pass, stop
+
+TO_INTENT = 9  # points of an `accept` until the first intent is written
 
 
 @contextmanager
@@ -21,9 +29,10 @@ def house_of(flavour: str = "openai", shape: str = "one", fault: str = "") -> It
         house.close()
 
 
-def run(house: House, verb=one_pass) -> None:
-    house.workers[0].start(verb)
-    house.workers[0].advance()
+def run(house: House, verb: Verb = one_pass, machine: int = 0, points: int | None = None, **settings: Any) -> None:
+    """A command on one machine, to its end or up to the point before which it pauses."""
+    house.workers[machine].start(verb, **settings)
+    house.workers[machine].advance(points)
 
 
 def finish_batches(house: House) -> None:
@@ -80,3 +89,62 @@ def test_a_strangers_batch_that_was_taken_for_ours_is_given_back():
         house.world.buy(somebody_elses("anthropic", "one"), None)
         run(house)
         assert not house.jobs_now()[0].shards[0].certain
+
+
+@contextmanager
+def two_machines(shape: str, cap: Decimal | None = None) -> Iterator[House]:
+    """A house in which nothing was accepted yet."""
+    house = build("openai", [shape], nature="kind", max_attempts=1, cap=cap)
+    try:
+        yield house
+        house.settle_down()
+    finally:
+        house.close()
+
+
+def test_two_machines_do_not_both_spend_what_is_left_under_a_cap():
+    with two_machines("two", cap=Decimal("0.6")) as house:
+        slow, quick = house.workers
+        quick.skew = timedelta(seconds=-150)  # so that it still waits with the shard that was refused
+        house.weather.arm("create-refused-later")
+        run(house, accept(house.plans[0]), points=16)
+        slow.kill()
+        house.world.tick(100)
+        run(house, points=1)
+        run(house, machine=1)
+        slow.advance()
+        house.check()
+
+
+def test_nothing_is_bought_for_a_job_that_was_cancelled_meanwhile():
+    with two_machines("two") as house:
+        run(house, accept(house.plans[0]), points=TO_INTENT)
+        run(house, stop(house.plans[0].job), machine=1, points=2)
+        house.workers[0].advance()
+        assert not house.world.batches
+
+
+def test_a_purchase_that_was_given_up_meanwhile_is_not_made_any_more():
+    with two_machines("one") as house:
+        run(house, accept(house.plans[0]), points=TO_INTENT + 1)
+        for _ in range(6):
+            house.world.tick(1200)
+            run(house, machine=1, rebuy=True)
+        house.workers[0].advance()
+        assert len(house.world.batches) == 1
+
+
+def test_a_store_that_fails_before_a_purchase_leaves_nothing_unknown():
+    with two_machines("one") as house:
+        run(house, accept(house.plans[0]), points=TO_INTENT)
+        house.weather.arm("store-unreadable")
+        house.workers[0].advance()
+        assert house.jobs_now()[0].shards[0].phase is Phase.planned
+
+
+def test_a_cancel_is_written_even_where_another_record_came_first():
+    with house_of() as house:
+        stale, desk = house.jobs_now()[0], house.workers[0].desk({})
+        desk.append(stale.id, JOB_LEDGER, 0, "carried", {"succeeded": 0, "failed": 0})
+        list(cancel(desk, stale))
+        assert house.jobs_now()[0].cancelled
