@@ -41,8 +41,15 @@ def test_a_provider_that_fails_at_any_call_costs_nothing(
 
 
 @pytest.mark.parametrize(
-    ("how", "lasting"), [({"spoil": "lose"}, False), ({"status": 403, "code": "AccessDenied"}, True)]
+    ("how", "lasting", "stride", "effects"),
+    [
+        ({"spoil": "lose", "only": "PUT"}, False, 4, 10),
+        ({"status": 403, "code": "AccessDenied"}, True, 29, 32),
+    ],
+    ids=["answers lost", "access denied"],
 )
-def test_a_bucket_that_fails_at_any_call_costs_nothing(tmp_path: Path, s3_server: str, how: dict, lasting: bool):
-    tally = sweep(bucket("", s3_server, **how), "anthropic", tmp_path, lasting=lasting, first=3, stride=29)
-    said(tally, effects=32)
+def test_a_bucket_that_fails_at_any_call_costs_nothing(
+    tmp_path: Path, s3_server: str, how: dict, lasting: bool, stride: int, effects: int
+):
+    tally = sweep(bucket("", s3_server, **how), "anthropic", tmp_path, lasting=lasting, first=3, stride=stride)
+    said(tally, effects)

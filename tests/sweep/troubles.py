@@ -117,14 +117,17 @@ def _wire(fault: dict[str, Any], impatient: bool, provider: str, folder: Path, n
 
 @dataclass
 class CountingProxy(stores.Proxy):
-    """Spoils the n-th request, or it and all that follow."""
+    """Spoils the n-th request (of one method, if `only` one counts), or it and all that follow."""
 
+    only: str = ""
     fault: stores.Fault = field(default_factory=lambda: stores.Fault("any"))
     nth: int = 0
     lasting: bool = False
     fired: bool = False
 
     def due(self, method: str) -> stores.Fault:
+        if self.only not in ("", method):
+            return stores.Fault(method)
         self.seen.append(method)
         hit = len(self.seen) == self.nth or (self.lasting and len(self.seen) > self.nth > 0)
         self.fired |= hit
@@ -162,13 +165,15 @@ HASTE_S = 0.3  # how long a client waits where the server stalls
 PATIENCE_S = 30.0
 
 
-def bucket(name: str, server: str, status: int = 0, code: str = "", spoil: str = "") -> Trouble:
-    return Trouble(f"s3 {name}", partial(_bucket, server, stores.Fault("any", status, code, spoil)))
+def bucket(name: str, server: str, status: int = 0, code: str = "", spoil: str = "", only: str = "") -> Trouble:
+    return Trouble(f"s3 {name}", partial(_bucket, server, only, stores.Fault("any", status, code, spoil)))
 
 
 @contextmanager
-def _bucket(server: str, fault: stores.Fault, provider: str, folder: Path, nth: int, lasting: bool) -> Iterator[Broken]:
-    proxy = CountingProxy(server.removeprefix("http://"), fault=fault, nth=nth, lasting=lasting)
+def _bucket(
+    server: str, only: str, fault: stores.Fault, provider: str, folder: Path, nth: int, lasting: bool
+) -> Iterator[Broken]:
+    proxy = CountingProxy(server.removeprefix("http://"), only=only, fault=fault, nth=nth, lasting=lasting)
     url = f"s3://{stores.BUCKET}/{uuid.uuid4().hex}"
     with _proxied(proxy), swept_world(provider, folder, url) as world, closing_clients(proxy.endpoint) as client:
 
