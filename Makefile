@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 S3_BIN := .venv-s3/bin
+MINUTES ?= 60
+STORES ?= directory,ministack,ceph
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +31,9 @@ test: setup ## run the tests
 nights: setup ## a bad night on all 2,000 real deals, both providers, directory and S3
 	NIGHTS_DEALS=2000 $(BIN)/python -m pytest -q -s -p no:randomly tests/core/test_real_deals.py
 
+chaos: setup ## everything that can break, for MINUTES=60, on STORES=directory,ministack,ceph; counted in docs/campaigns.jsonl
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --stores $(STORES)
+
 bench: .venv/ready ## wall time, CPU and peak memory of pack and collect
 	$(BIN)/python -m benchmarks.night
 
@@ -43,4 +48,4 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
 
-.PHONY: help setup demo test nights bench lint lock
+.PHONY: help setup demo test nights chaos bench lint lock

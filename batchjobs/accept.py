@@ -14,8 +14,8 @@ import msgspec
 
 from batchjobs.desk import Desk
 from batchjobs.plan import Plan, dump
-from storage.content import is_sealed, sealed, sha8
-from storage.contract import Conflict, Damaged, ObjectStore
+from storage.content import intact, is_sealed, sealed, sha8
+from storage.contract import Conflict, Damaged, Missing, ObjectStore
 from storage.layout import accepted_key, accepted_prefix, draft_key, plan_key
 
 
@@ -68,6 +68,11 @@ def order_faults(store: ObjectStore) -> list[str]:
         except Damaged as error:
             faults.append(str(error))
             continue
+        try:
+            with intact(store, acceptance.draft):
+                pass
+        except (Damaged, Missing) as error:
+            faults.append(str(error))
         if number < len(keys) and not _exists(store, plan_key(acceptance.job)):  # the last may still be on its way
             faults.append(f"{plan_key(acceptance.job)} is gone: its job was accepted as number {number}; restore it.")
     return faults

@@ -26,7 +26,7 @@ SEGMENT = re.compile(r"[A-Za-z0-9\-._!*'()]{1,200}")
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SHA8 = re.compile(r"[0-9a-f]{8}")
-_CONTENT = re.compile(r"\.([0-9a-f]{8})(?:\.jsonl(?:\.zst)?|(?:\.items)?\.parquet)$")
+_CONTENT = re.compile(r"\.([0-9a-f]{8})(?:\.jsonl(?:\.zst)?|(?:\.items)?\.parquet|\.json)$")
 _KEY_LENGTH_MAX = 1024
 
 

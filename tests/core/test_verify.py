@@ -29,6 +29,7 @@ from tests.world import World, documents
 MakeWorld = Callable[..., World]
 KINDS = {
     "plan": "plan.json",
+    "draft": "plan.*.json",
     "shards": "shards/*.jsonl.zst",
     "requests": "shards/*.parquet",
     "carried": "carried.*",

@@ -1,0 +1,89 @@
+"""The long campaign: every way of breaking a night, one after the other, for as long as told (`make chaos`).
+
+Each part is a command of its own that ends with one line of JSON. What it came to is appended to a file of counts,
+`docs/campaigns.jsonl`: one line for each campaign, good or bad; the README quotes the sums.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+COUNTER = ROOT / "docs/campaigns.jsonl"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command of the campaign, and which share of the time it may take."""
+
+    name: str
+    share: float
+    stores: bool = False  # does it ask on which stores?
+    more: tuple[str, ...] = ()
+
+
+PARTS = (
+    Part("simulation", 0.35, more=("--programs", "22000")),
+    Part("kill", 0.45, stores=True, more=("--random", "200")),
+    Part("sweep", 0.1),
+    Part("concurrency", 0.1, stores=True),
+)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def run(part: Part, minutes: float, stores: str, seed: int) -> dict[str, Any]:
+    """What the part reports; a part that ends without a report is a failure like any other."""
+    command = [sys.executable, "-m", f"tests.{part.name}.campaign", "--minutes", f"{minutes:.1f}", "--seed", str(seed)]
+    command += [*part.more, *(["--stores", stores] if part.stores else [])]
+    say(f"{datetime.now(UTC):%H:%M:%S} {' '.join(command[1:])}")
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    last = (ended.stdout.strip().splitlines() or [""])[-1]
+    report = json.loads(last) if last.startswith("{") else {"failures": [f"no report: {last[-200:]}"]}
+    say(f"         exit {ended.returncode}: {last}")
+    return report | {"exit": ended.returncode}
+
+
+def campaign(minutes: float, stores: str, seed: int) -> dict[str, Any]:
+    """All parts, each with its share of the time and whatever the ones before it left."""
+    started = time.monotonic()
+    reports = {}
+    for number, part in enumerate(PARTS):
+        left = minutes - (time.monotonic() - started) / 60
+        share = part.share / sum(other.share for other in PARTS[number:])
+        reports[part.name] = run(part, left * share, stores, seed)
+    return {
+        "at": f"{datetime.now(UTC):%Y-%m-%d}",
+        "version": version("batchjobs"),
+        "seed": seed,
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "clean": all(report["exit"] == 0 for report in reports.values()),
+        **reports,
+    }
+
+
+def main() -> int:
+    """Run a campaign and append what it came to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--stores", default="directory,ministack,ceph")
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    options = parser.parse_args()
+    record = campaign(options.minutes, options.stores, options.seed)
+    with COUNTER.open("a") as counter:
+        counter.write(json.dumps(record) + "\n")
+    return 0 if record["clean"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
