@@ -61,9 +61,19 @@ def _ask(desk: Desk, job: Job, shard: Shard, provider: Provider, seen: Round) ->
     seen.live[shard.plan.id] = status
     if status.warning:
         seen.troubles.append(f"shard {shard.plan.id}: {status.warning}")
+    if job.cancelled and shard.certain and not shard.plan.wanted and status.state in (State.queued, State.running):
+        _stop(shard, provider, seen)
     change = _change(desk, job, shard, status)
     if change is not None:
         desk.append(job.id, shard.plan.id, shard.number, *change)
+
+
+def _stop(shard: Shard, provider: Provider, seen: Round) -> None:
+    """A batch that was not told of its job's end: bought while `cancel` ran, or out of reach just then."""
+    try:
+        provider.cancel(shard.batch_id)
+    except (Unavailable, Gone) as error:
+        seen.troubles.append(f"shard {shard.plan.id}: batch {shard.batch_id} of a cancelled job still runs: {error}")
 
 
 def _note_absence(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:

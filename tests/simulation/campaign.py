@@ -20,7 +20,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.simulation.machine import Simulation, Tally
 
 PROCESSES = 2
-CHUNK = 250  # programs with one seed
+CHUNK = 100  # programs with one seed
 STEPS = 30
 
 

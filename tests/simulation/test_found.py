@@ -148,3 +148,12 @@ def test_a_cancel_is_written_even_where_another_record_came_first():
         desk.append(stale.id, JOB_LEDGER, 0, "carried", {"succeeded": 0, "failed": 0})
         list(cancel(desk, stale))
         assert house.jobs_now()[0].cancelled
+
+
+def test_a_batch_that_was_bought_while_its_job_was_cancelled_is_stopped_in_the_next_pass():
+    with two_machines("one") as house:
+        run(house, accept(house.plans[0]), points=TO_INTENT + 2)
+        run(house, stop(house.plans[0].job), machine=1)
+        house.workers[0].advance()
+        run(house)
+        assert [batch.state for batch in house.world.batches.values()] == ["stopping"]
