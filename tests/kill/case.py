@@ -13,6 +13,7 @@ from tests.kill.place import DOCUMENTED, Place, Store
 from tests.kill.scenes import Scene, Words
 
 STOPPED = 4
+CONSENT = "--rebuy-unknown"
 
 
 @contextmanager
@@ -62,8 +63,10 @@ def kill_after(place: Place, scene: Scene, seconds: float) -> bool:
 
 def recover(place: Place, scene: Scene, words: Words, repeats: int = 1) -> None:
     """The same command again, then whatever ends the jobs; then everything must hold."""
+    lost = set(place.never_bought())
     for _ in range(repeats):
         place.must(*words)
+    assert CONSENT in words or lost <= set(place.never_bought()), "bought again without a person's word"
     place.end_batches()
     place.must("poll", "--watch", *_consent(place))
     _finished(place, scene)
@@ -82,9 +85,9 @@ def _consent(place: Place) -> list[str]:
         return []
     held = place.must("poll", "--watch")
     assert held.code == 4
-    assert "--rebuy-unknown" in json.dumps(held.document)
+    assert CONSENT in json.dumps(held.document)
     assert place.never_bought() == lost
-    return ["--rebuy-unknown"]
+    return [CONSENT]
 
 
 def _finished(place: Place, scene: Scene) -> None:
