@@ -84,10 +84,13 @@ class Campaign:
             self.kinds[f"{name.partition(',')[0]}: {end}"] += 1
 
 
-def swept(trouble: Trouble, folder: Path) -> Iterator[tuple[str, Night]]:
-    """Every effect of a night, with both providers, once and from then on."""
+def swept(trouble: Trouble, folder: Path, known: dict[tuple[str, str], int]) -> Iterator[tuple[str, Night]]:
+    """Every effect of a night, with both providers, once and from then on. `known`: how many there are, by family."""
     for provider in PROVIDERS:
-        for nth in range(1, effects(trouble, provider, folder) + 1):
+        family = (trouble.name.split()[0], provider)
+        if family not in known:
+            known[family] = effects(trouble, provider, folder)
+        for nth in range(1, known[family] + 1):
             for lasting in LASTING:
                 name = f"{trouble.name}, {provider}, {nth}{' and after' * lasting}"
                 yield name, partial(one_night, trouble, provider, nth=nth, lasting=lasting)
@@ -139,8 +142,9 @@ def planned(parts: list[str], folder: Path, stack: ExitStack) -> Iterator[tuple[
         spoilt = [bucket(how, server, spoil=how) for how in ("lose", "cut", "reset", "stall")]
         refused = [bucket(code, server, status, code) for status, code in REFUSALS.items()]
         troubles += [*spoilt, *refused, bucket("NoSuchBucket", server, 404, "NoSuchBucket")]
+    known: dict[tuple[str, str], int] = {}
     for trouble in troubles:
-        yield from swept(trouble, folder)
+        yield from swept(trouble, folder, known)
     if "power" in parts:
         yield from powers(folder)
     if "kernel" in parts:
