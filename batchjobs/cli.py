@@ -15,6 +15,7 @@ from batchjobs import __version__
 from batchjobs.errors import BatchJobsError, UsageError
 
 SDK_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "boto3", "botocore", "urllib3")
+SDK_SWITCHES = ("OPENAI_LOG", "ANTHROPIC_LOG")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXIT_STOPPED = 4  # not finished yet
 Command = Callable[..., Any]
@@ -333,7 +334,12 @@ def _session(flags: dict[str, Any], name: str) -> Any:
 
 
 def _quiet_sdks(verbose: bool) -> None:
-    """SDK loggers print prompts at DEBUG (RELIABILITY §1 E6): they never get below WARNING, not even with -v."""
+    """SDK loggers print prompts at DEBUG (RELIABILITY §1 E6): they never get below WARNING, not even with -v.
+
+    The SDKs read their own switches when they are imported, which is after this.
+    """
+    for switch in SDK_SWITCHES:
+        os.environ.pop(switch, None)
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
     for name in SDK_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -348,16 +354,11 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.exceptions.Abort):
         code = _stopped()
     except click.ClickException as error:
-        error.show()
-        code = UsageError.exit_code
+        code = _refuse(error)
     except SystemExit:  # how click and rich end when nobody reads their output any more, as after `| head`
         code = _say_stopped("Stopped: nobody reads the output any more. The same command goes on from here.")
-    except Exception as error:  # the edge: one sentence instead of a traceback
-        if asked_to_stop:  # DuckDB ends a query that a signal interrupts by an error of its own
-            sys.exit(_stopped())
-        if verbose and not isinstance(error, BatchJobsError):
-            raise
-        code = _explain(error)
+    except Exception as error:  # noqa: BLE001 -- the edge: one sentence instead of a traceback
+        code = _stopped() if asked_to_stop else _explain(error, verbose)  # DuckDB raises its own when interrupted
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -385,13 +386,26 @@ def _say_stopped(sentence: str) -> int:
     return EXIT_STOPPED
 
 
-def _explain(error: Exception) -> int:
+def _refuse(error: click.ClickException) -> int:
+    from batchjobs.telling import printable
+
+    context = getattr(error, "ctx", None)
+    usage = f"{context.get_usage()}\nTry '{context.command_path} --help'.\n\n" if context else ""
+    with suppress(OSError):
+        click.echo(f"{usage}Error: {printable(error.format_message())}", err=True)
+    return UsageError.exit_code
+
+
+def _explain(error: Exception, verbose: bool) -> int:
     from batchjobs.errors import exit_code_of
+    from batchjobs.telling import printable, trace, words_of
 
     code = exit_code_of(error)
     with suppress(OSError):  # a log on the disk that is full, say: the exit code still tells
-        click.echo(f"batchjobs: {error or type(error).__name__}", err=True)
-        if code == 1:
+        click.echo(f"batchjobs: {printable(words_of(error))}", err=True)
+        if verbose and not isinstance(error, BatchJobsError):
+            click.echo(printable("".join(trace(error)), keep="\n"), err=True)
+        elif code == 1:
             click.echo(f"  ({type(error).__name__}; run again with -v for the traceback)", err=True)
     return code
 

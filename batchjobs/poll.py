@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from batchjobs.desk import Desk
@@ -13,6 +13,7 @@ from batchjobs.send import Hold, Policy, Sender, bounce_until, canary_hold
 from batchjobs.shards import Phase, Shard
 from providers.contract import Gone, Provider, State, Status, Unavailable
 from storage.contract import Damaged, Missing
+from storage.redaction import as_code
 
 LINE_ERRORS_KEPT_MAX = 1_000
 _LIMIT = re.compile(r"[Ll]imit: ([\d,]+)")
@@ -47,7 +48,7 @@ def poll(desk: Desk, job: Job, others: Iterable[Job] = (), send: bool = True, ow
 
 def _ask(desk: Desk, job: Job, shard: Shard, provider: Provider, seen: Round) -> None:
     try:
-        status = provider.status(shard.batch_id)
+        status = _in_words(provider.status(shard.batch_id))
     except Unavailable as error:
         if error.kind == "blocked":
             raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
@@ -74,6 +75,12 @@ def _stop(shard: Shard, provider: Provider, seen: Round) -> None:
         provider.cancel(shard.batch_id)
     except (Unavailable, Gone) as error:
         seen.troubles.append(f"shard {shard.plan.id}: batch {shard.batch_id} of a cancelled job still runs: {error}")
+
+
+def _in_words(status: Status) -> Status:
+    """The status without what may quote a request where a code should stand: the ledger holds no text."""
+    errors = tuple(replace(error, code=as_code(error.code)) for error in status.line_errors)
+    return replace(status, word=as_code(status.word), code=as_code(status.code), line_errors=errors)
 
 
 def _note_absence(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:

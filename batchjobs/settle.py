@@ -21,6 +21,7 @@ from providers.contract import Format, Outcome, Reply, Undecodable
 from storage.content import file_sha8
 from storage.contract import Conflict, Damaged
 from storage.layout import outcomes_key, strays_key
+from storage.redaction import as_code
 from storage.tables import OUTCOMES, STRAYS, write_parquet
 
 ERRORS_TOLD_MAX = 5  # validation errors repeated to the model and to people
@@ -279,7 +280,7 @@ def _columns(settlement: Settlement, decided: Sequence[Decided], rates: RateCard
         "custom_id": list(settlement.custom_ids),
         "request_key": list(settlement.keys),
         "outcome": [d.outcome.value for d in decided],
-        "code": [d.code or None for d in decided],
+        "code": [as_code(d.code) or None for d in decided],
         "message": [d.message or None for d in decided],
         "answer": [d.answer for d in decided],
         "repaired": [False] * len(decided),

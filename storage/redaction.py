@@ -28,9 +28,13 @@ def _answer(value: str | None) -> str | None:
     return None if value is None else NO_ANSWER
 
 
+def as_code(value: str) -> str:
+    """A provider's code or status, if it is a word; what else stands in its place may quote a text."""
+    return value if not value or _CODE.fullmatch(value) else "unreadable"
+
+
 def _code(value: str | None) -> str | None:
-    """A code is a word of the provider's or of ours; anything else in its place may be a text."""
-    return value if value and _CODE.fullmatch(value) else None
+    return None if value is None else as_code(value)
 
 
 # What each kind of table loses; `raw_key` names an object that is gone.

@@ -28,6 +28,7 @@ _SMALL_BYTES, _SMALL_OBJECTS = 4096, 20_000
 _CONNECTIONS = 16
 _ATTEMPTS = 7  # with the waits below a store has about 13 s to come back
 _URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*?))?/?")
+_WORD = re.compile(r"[A-Za-z0-9.]{1,64}")
 _ADVICE = {
     401: "check the credentials and run the command again",
     403: "check the credentials and what they allow, then run the command again",
@@ -256,7 +257,9 @@ def _status(error: ClientError) -> int:
 
 
 def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "unknown error"))
+    """The server's word for it; whatever else stands in its place is not repeated."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    return code if _WORD.fullmatch(code) else "unknown error"
 
 
 def _checksum(content: Callable[[], Body]) -> str:

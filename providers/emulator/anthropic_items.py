@@ -116,7 +116,7 @@ class Models:
         if fate in {Fate.permanent, Fate.transient}:
             status, text = _failure(fate, digest)
             return Served(status, error(status, text, _request_id(digest)), digest, struck=fate is Fate.transient)
-        spoken = speak(wanted.make, digest, fate, asked.max_tokens)
+        spoken = speak(wanted.make, digest, fate, asked.max_tokens, self._world.said(parts))
         document = _message(_SNAPSHOTS.get(asked.model, asked.model), digest, wanted.tool, spoken, spent, tier)
         return Served(200, document, digest, spent, spoken.tokens)
 

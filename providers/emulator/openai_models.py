@@ -67,7 +67,7 @@ class Models:
         if fate in _ERRORS:
             status, document = replies.failure(fate, digest, asked.model)
             return Served(status, document, digest, struck=fate is Fate.transient)
-        spoken = speak(asked.make, digest, fate, asked.limit)
+        spoken = speak(asked.make, digest, fate, asked.limit, self._world.said(asked.parts))
         spent = _spent(asked, digest)
         produced = 0 if endpoint == "/v1/embeddings" else spoken.tokens
         return Served(200, asked.render(digest, spoken, spent), digest, spent, produced)

@@ -63,12 +63,14 @@ def tokens_of(parts: list[bytes]) -> int:
     return sum(map(len, parts)) // 4 + 4 * len(parts) + 3
 
 
-def speak(make: Make | None, digest: bytes, fate: Fate, limit: int) -> Spoken:
-    """The answer to the prompt with this digest; longer than `limit` tokens (0: no limit) it is cut."""
+def speak(make: Make | None, digest: bytes, fate: Fate, limit: int, said: str | None = None) -> Spoken:
+    """The answer to the prompt with this digest, or the words `said`; cut after `limit` tokens (0: never)."""
     if fate is Fate.refused:
         return Spoken(REFUSAL, tokens_in(REFUSAL), refused=True)
     draw = Draw(digest)
-    if make is None:
+    if said is not None:
+        text = said
+    elif make is None:
         text = plain(draw)
     else:
         answer = make(draw)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -139,6 +139,7 @@ class Settings:
     speed: float = 0.0  # virtual seconds per real second, besides `advance`
     start: datetime | None = None  # where the virtual clock begins; by default now
     rates: Rates = Rates()
+    answer: Callable[[str], str | None] | None = None  # what the model says to a prompt; None: what it says by itself
     batch_seconds: float = 600.0  # from create to results
     cancel_seconds: float = 600.0  # from cancel to the end (PROVIDERS §1.3: up to ten minutes)
     patience_seconds: float = 5.0  # real time a read waits for results in the making, before it says "not finished"
@@ -187,6 +188,11 @@ class World:
             number, index = divmod(number, len(alphabet))
             letters.append(alphabet[index])
         return "".join(letters)
+
+    def said(self, parts: Sequence[bytes]) -> str | None:
+        """The words that the settings put into the model's mouth for a prompt with these parts, if any."""
+        answer = self.settings.answer
+        return None if answer is None else answer(b"\n".join(parts).decode("utf-8", "replace"))
 
     def patience(self) -> Patience:
         """For one request."""

@@ -1,4 +1,4 @@
-"""The policies in docs/aws: real actions, all that our code calls and nothing else, the same placeholders everywhere."""
+"""The policies in docs/aws: real actions, all that our code calls and nothing else, words that the guide explains."""
 
 import ast
 import json
