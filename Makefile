@@ -5,6 +5,7 @@ BIN := .venv/bin
 S3_BIN := .venv-s3/bin
 MINUTES ?= 60
 STORES ?= directory,ministack,ceph
+AUDIT_BIN := .venv-audit/bin
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,6 +19,11 @@ help: ## list the targets
 .venv-s3/ready: requirements/s3-server.txt ## (the S3 server of the tests pins another botocore, so it lives apart)
 	$(PYTHON) -m venv .venv-s3
 	$(S3_BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/s3-server.txt
+	touch $@
+
+.venv-audit/ready: requirements/audit.txt ## (what looks at the dependencies is none of them)
+	$(PYTHON) -m venv .venv-audit
+	$(AUDIT_BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/audit.txt
 	touch $@
 
 setup: .venv/ready .venv-s3/ready ## install the locked dependencies
@@ -43,9 +49,16 @@ lint: .venv/ready ## style, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+audit: .venv-audit/ready ## ask for known vulnerabilities of what is installed to run; fails when it cannot ask
+	$(AUDIT_BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/run.txt
+
+sbom: .venv-audit/ready ## write what is installed to run as a CycloneDX list, sbom.json
+	$(AUDIT_BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o sbom.json requirements/run.txt
+
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/run.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/audit.in -o requirements/audit.txt
 
-.PHONY: help setup demo test nights chaos bench lint lock
+.PHONY: help setup demo test nights chaos bench lint lock audit sbom
