@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SETTINGS = (ROOT / "docs/settings.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
+RELIABILITY = (ROOT / "docs/reliability.md").read_text()
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))
@@ -56,3 +57,17 @@ def test_every_make_target_the_readme_names_exists(target: str):
 @pytest.mark.parametrize("page", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_every_linked_page_exists(page: str):
     assert (ROOT / page).exists()
+
+
+NAMED_TESTS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", RELIABILITY)))
+
+
+def test_every_row_of_the_fault_table_has_a_test():
+    rows = re.findall(r"^\| (\d+) \|(.*)$", RELIABILITY, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 25))
+    assert [number for number, text in rows if "::test_" not in text] == []
+
+
+@pytest.mark.parametrize(("file", "test"), NAMED_TESTS)
+def test_every_test_the_fault_table_names_exists(file: str, test: str):
+    assert f"\ndef {test}(" in (ROOT / file).read_text()
