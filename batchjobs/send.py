@@ -35,6 +35,7 @@ from storage.ledger import lengths
 BOUNCE_WAIT_S = 60.0  # doubled at every refusal of the same shard
 BOUNCE_WAIT_MAX = timedelta(hours=1)  # a moment further ahead was written by a clock that was ahead itself
 CLOCK_AHEAD_MAX = timedelta(hours=26)  # when an intent was written: looked through before a purchase is given up
+_DROPPED = {"rejected", "stopping", "cancelled", "canceled"}
 CANARY_FAILURES_MAX = 0.2  # of the canary's requests, before the rest is held
 
 
@@ -311,7 +312,7 @@ class Sender:
                 raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
             return Hold(f"unknown purchase, and the provider cannot be asked: {error}")
         ours = [batch for batch in found if batch.ref not in self.known and batch.ref not in shard.disowned]
-        decision = after_look(shard, ours, policy)
+        decision = after_look(shard, self._rivals(ours), policy)
         if isinstance(decision, (Hold, Again)):
             if not ours:
                 still_due(self.desk, self.job, shard, policy.grace)
@@ -341,6 +342,20 @@ class Sender:
         sent = {"send": tag.send, "batch_id": ref, "how": "repeated", "certain": True}
         self._append(shard, shard.number, "sent", sent)
         return None
+
+    def _rivals(self, found: list[Found]) -> list[Found]:
+        """Of several batches with our tag, those that somebody must choose from: not what was cancelled or rejected."""
+        sure = [batch for batch in found if batch.certain]
+        if len(sure) < 2:
+            return found
+        return [batch for batch in sure if not self._is_dropped(batch.ref)] or sure[:1]
+
+    def _is_dropped(self, ref: str) -> bool:
+        try:
+            status = self.provider.status(ref)
+        except (Unavailable, Gone):
+            return False
+        return bool({status.state.value, status.word} & _DROPPED)
 
     def _stop(self, ref: str) -> None:
         """A batch found after its job was cancelled."""

@@ -1,6 +1,6 @@
 """Protocols that look right and pay twice (RELIABILITY E2, E3): the real code with one part made as others make it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +41,12 @@ class RecordsAfterwards(_Passing):
         for intent in [one for one in self.held if one.startswith(before)]:
             self.inner.create(intent, self.held.pop(intent))
         self.inner.create(key, data)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return iter(sorted([*self.inner.keys(prefix), *(key for key in self.held if key.startswith(prefix))]))
+
+    def read(self, key: str) -> bytes:
+        return self.held[key] if key in self.held else self.inner.read(key)
 
 
 @dataclass(slots=True)

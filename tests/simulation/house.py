@@ -147,7 +147,13 @@ class House:
             return shard.cost
         mine = [b for b in self.world.batches.values() if b.label.get("shard") == shard.plan.id]
         mine = [b for b in mine if b.label["job"] == job.id and b.billable and not b.doubled]
+        mine = [b for b in mine if not self._is_abandoned(b)]
         return shard.plan.ceiling_cost if mine else Decimal(0)
+
+    def _is_abandoned(self, batch: Batch) -> bool:
+        """Did a person say that it counts as never bought? Then the cap does not count it either."""
+        records = self.ledgers[batch.label["job"]].get(batch.label["shard"], [])
+        return any(r.event == "abandoned" and str(r.data["send"]) == batch.label["send"] for r in records)
 
     def _check_cancelled(self, job: Job) -> None:
         """What was not yet under way when a job was cancelled is not bought, unless a person asked for it since."""
@@ -241,6 +247,8 @@ class House:
             for shard in job.shards:
                 if shard.phase is not Phase.settled:
                     hold = holds[job.id, shard.plan.id]
+                    if hold.on_others and any("may be this shard" in one.reason for one in holds.values()):
+                        continue
                     self._require(
                         "may be this shard" in hold.reason or "canary" in hold.reason,
                         f"shard {shard.plan.id} is still held: {hold.reason}",

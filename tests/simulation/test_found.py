@@ -157,3 +157,15 @@ def test_a_batch_that_was_bought_while_its_job_was_cancelled_is_stopped_in_the_n
         house.workers[0].advance()
         run(house)
         assert [batch.state for batch in house.world.batches.values()] == ["stopping"]
+
+
+def test_of_two_batches_with_one_tag_the_one_that_a_person_did_not_cancel_is_adopted():
+    with two_machines("one") as house:
+        house.weather.arm("create-doubled")
+        house.weather.arm("create-lost-after")
+        run(house, accept(house.plans[0]))
+        run(house)
+        assert house.jobs_now()[0].shards[0].phase is Phase.unknown
+        house.world.stop("batch-2")
+        run(house)
+        assert house.jobs_now()[0].shards[0].batch_id == "batch-1"
