@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from batchjobs.collect import fetch
 from batchjobs.jobs import Job, load_all
+from batchjobs.poll import poll
 from batchjobs.rounds import one_pass, run_until_done
 from batchjobs.verify import verify
 from providers.emulator import Rates
@@ -52,6 +54,19 @@ def test_a_copy_under_a_neighbours_name_is_named(two: tuple[World, Job], origina
     target.parent.mkdir(exist_ok=True)
     shutil.copy(one(world, job, original), target)
     assert named(world, target)
+
+
+def test_a_record_of_another_shard_is_not_believed(world: World):
+    job = world.send(world.write(documents(12)), shard_requests=6)
+    world.emulator.advance(1200)
+    poll(world.desk(), job, send=False)
+    job = world.job(job.id)
+    fetch(world.desk(), job, job.shards[0], world.desk().provider_of(job.plan))
+    records = sorted((Path(world.store) / ledger_prefix(job.id, "1-00001")).iterdir())
+    copy = Path(world.store) / ledger_prefix(job.id, "1-00002") / records[-1].name
+    shutil.copy(records[-1], copy)  # it would say that the second shard's answers are those of the first
+    assert named(world, copy)
+    assert copy.name in load_all(world.desk().store)[1][0]
 
 
 def test_a_plan_in_another_jobs_place_is_named_and_buys_nothing(two: tuple[World, Job]):
