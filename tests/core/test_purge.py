@@ -1,11 +1,6 @@
 """`purge` removes a job's texts everywhere, keeps what they cost, and can be killed and repeated."""
 
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +119,9 @@ def test_verify_names_what_a_purge_should_have_removed(answered: World):
     left = Path(answered.store) / f"jobs/{job}/raw/1-00001/1-output.00000000.jsonl.zst"
     left.parent.mkdir(parents=True, exist_ok=True)
     left.write_bytes(b"")
-    assert [one for one in verify(answered.desk(), job).violations if left.name in one and "purge" in one]
+    assert [
+        one for one in verify(answered.desk(), job).violations if left.name in one and "should have been purged" in one
+    ]
     purged(answered, job)
     assert verify(answered.desk(), job).violations == []
 
@@ -152,14 +149,15 @@ def test_a_rebuild_gives_the_same_rows(answered: World):
     ) == before
 
 
-def test_the_same_input_again_is_another_job_that_buys_anew(world: World):
-    source = world.write(texts(4))
+@pytest.mark.parametrize("count", [3, 4, 5, 6])  # whose job ids sort one way and the other
+def test_the_same_input_again_is_another_job_that_buys_anew(world: World, count: int):
+    source = world.write(texts(count))
     first = world.run(source)
     purged(world, first.id)
     second = world.run(source)
-    assert (second.id != first.id, second.plan.reused, second.succeeded) == (True, 0, 4)
+    assert (second.id != first.id, second.plan.reused, second.succeeded) == (True, 0, count)
     assert set(world.billed().values()) == {2}
-    assert world.sql("SELECT count(*) FROM label") == [(4,)]
+    assert world.sql("SELECT count(*) FROM label") == [(count,)]
     assert world.run(source).id == second.id
     assert verify(world.desk()).violations == []
 
@@ -185,7 +183,7 @@ def test_other_jobs_keep_their_texts_and_lose_what_they_borrowed(world: World):
 
 def test_a_job_in_flight_is_not_purged(world: World):
     job = world.send(world.write(texts(3)))
-    with pytest.raises(UsageError, match="nothing was removed"):
+    with pytest.raises(UsageError, match="shard 1-00001 is not done"):
         purged(world, job.id)
     assert world.go_on(job.id).state == "in flight"
 
@@ -363,59 +361,6 @@ def test_the_points_above_are_all_there_are(answered: World):
     answered.faults.clear()
     purged(answered, job)
     assert {point.partition(".")[0] for point in answered.faults} <= {point.partition(".")[0] for point in POINTS}
-
-
-# --- as a person meets it
-
-
-@pytest.fixture
-def person(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> World:
-    world = make_world("openai")
-    monkeypatch.setenv("BATCHJOBS_RESULTS", str(world.folder / "results.duckdb"))
-    monkeypatch.setenv("BATCHJOBS_STATE_DIR", str(world.folder / "state"))
-    return world
-
-
-def test_killed_in_the_middle_the_same_command_finishes_it(person: World):
-    job = person.run(person.write(texts(5)), shard_requests=3).id
-    killed = command(person, "purge", job, "--yes", BATCHJOBS_KILL_AT="delete.after:2")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert "is being purged" in command(person, "status", job).stdout
-    again = command(person, "purge", job, "--yes", "--json")
-    document = json.loads(again.stdout)
-    assert (again.returncode, document["state"], document["succeeded"]) == (0, "purged", 5)
-    assert document["objects_removed"] > 0
-
-
-def test_without_a_terminal_and_without_yes_nothing_is_removed(person: World):
-    job = person.run(person.write(texts(3))).id
-    done = command(person, "purge", job)
-    assert done.returncode == 2
-    assert "pass --yes" in done.stderr
-    assert "bought anew" in done.stdout
-    assert person.job(job).tombstone is None
-
-
-@pytest.mark.parametrize(("answer", "state"), [(b"n\n", "finished"), (b"y\n", "purged")])
-def test_on_a_terminal_it_asks(person: World, answer: bytes, state: str):
-    job = person.run(person.write(texts(3))).id
-    keyboard, terminal = pty.openpty()
-    os.write(keyboard, answer)
-    words = [sys.executable, "-m", "batchjobs", "purge", job, "--store", person.store]
-    done = subprocess.run(words, stdin=terminal, capture_output=True, text=True, check=False)
-    for descriptor in (keyboard, terminal):
-        os.close(descriptor)
-    assert done.returncode == 0, done.stderr
-    assert "3 items, 3 of them answered" in done.stdout
-    assert person.job(job).state == state
-
-
-def test_a_wrong_key_is_exit_6(person: World):
-    job = person.run(person.write(texts(3))).id
-    done = command(person, "purge", job, "--yes", OPENAI_API_KEY="")
-    assert done.returncode == 6
-    assert "--local-only" in done.stderr
-    assert command(person, "purge", job, "--yes", "--local-only", OPENAI_API_KEY="").returncode == 0
 
 
 def test_every_purchase_is_forgotten_and_no_strangers():

@@ -25,6 +25,7 @@ IDS = {
     "markup": "[bold red]x[/] {job} %s {{ item }}",
     "long": "x" * 500,
 }
+FAILING = {"osc", "ansi", "right to left", "bell and backspace", "line separator", "line feed", "nul"}  # as answers
 # Lines that must not become an item, and what the reject says of each.
 BAD_LINES: dict[str, tuple[bytes, str]] = {
     "deep": (b'{"doc_id": "deep", "text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not_json"),
@@ -68,12 +69,14 @@ FILE_NAME = f"deals'; DROP TABLE jobs; -- {OSC}{ANSI}\u202e$(touch owned)\n.json
 
 def said(prompt: str) -> str:
     """The hostile answer that the prompt names, or a good one."""
+    if any(f"id is {name}!" in prompt for name in FAILING):
+        return "no JSON"
     return next((text for name, (text, _) in ANSWERS.items() if f"answer with {name}!" in prompt), GOOD)
 
 
 @cache
 def lines() -> list[dict[str, Any] | bytes]:
-    ids = [{"doc_id": text, "text": f"id is {name}"} for name, text in IDS.items()]
+    ids = [{"doc_id": text, "text": f"id is {name}!"} for name, text in IDS.items()]
     asked = [{"doc_id": f"answer {name}", "text": f"answer with {name}!"} for name in ANSWERS]
     again = {"doc_id": IDS["osc"], "text": "a duplicate of a hostile id"}
     return [*ids, *asked, again, *(line for line, _ in BAD_LINES.values()), {"doc_id": "last", "text": "goes on"}]

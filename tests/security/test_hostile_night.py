@@ -11,7 +11,7 @@ from batchjobs.jobs import Job
 from batchjobs.rehearsal import variables
 from batchjobs.verify import verify
 from providers.emulator import Emulator
-from tests.security.hostile import ANSWERS, BAD_LINES, FILE_NAME, IDS, control_signs, line_of, lines, said
+from tests.security.hostile import ANSWERS, BAD_LINES, FAILING, FILE_NAME, IDS, control_signs, line_of, lines, said
 from tests.world import World
 
 REASONS = {name: reason for name, (_, reason) in BAD_LINES.items()}  # without the lines, which are long to print
@@ -58,7 +58,7 @@ def test_every_line_is_an_item_or_a_named_reject(world: World, job: Job):
 @pytest.mark.parametrize("name", IDS)
 def test_a_hostile_id_is_stored_as_it_is_and_answered(world: World, name: str):
     states = dict(world.sql("SELECT item_id, state FROM item_states"))
-    assert states[IDS[name]] == "succeeded"
+    assert states[IDS[name]] == ("failed" if name in FAILING else "succeeded")
 
 
 @pytest.mark.parametrize("name", BAD_LINES)
@@ -120,5 +120,5 @@ def test_no_command_lets_a_control_sign_through(world: World, job: Job, word: st
 
 def test_failures_show_hostile_ids_harmlessly(world: World, job: Job):
     shown = CliRunner().invoke(cli, ["failures", job.id, "--store", world.store], standalone_mode=False).stdout
+    assert "0;owned" in shown
     assert "answer deep" in shown
-    assert "DROP TABLE" not in shown
