@@ -39,7 +39,8 @@ def deaths() -> Iterator[Death]:
 
 
 def on_s3() -> Iterator[Death]:
-    yield from (("run", "openai", point, 1) for point in known()["run"]["openai"])
+    """A part of the points: the campaign takes them all."""
+    yield from (("run", "openai", point, 1) for point in sorted(known()["run"]["openai"])[::4])
 
 
 @pytest.mark.parametrize(("name", "provider", "point", "nth"), [*deaths()])
