@@ -19,6 +19,11 @@ def nameless(desk: Desk, job: Job, ledgers: Mapping[str, Sequence[Record]]) -> l
     return [key for key in desk.store.keys(job_prefix(job.id)) if key not in named and not key.startswith(known)]
 
 
+def drafts(desk: Desk, job: str) -> list[str]:
+    """The plans of a job from before it was accepted."""
+    return [key for key in desk.store.keys(plan_key(job).removesuffix("json")) if key != plan_key(job)]
+
+
 def _named(job: Job, ledgers: Mapping[str, Sequence[Record]]) -> Iterator[str]:
     yield from (job.plan.carried_key or "", job.plan.rejects_key or "")
     for shard in job.shards:

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from batchjobs.accept import order_faults
 from batchjobs.desk import Desk
 from batchjobs.jobs import JOB_LEDGER, Job, assemble, read_plan
-from batchjobs.leftovers import damaged, lost_records, nameless
+from batchjobs.leftovers import damaged, drafts, lost_records, nameless
 from batchjobs.project import with_results
 from batchjobs.proof import Proof, compare
 from batchjobs.purge import is_purged, texts_left
@@ -174,7 +174,7 @@ class _JobProof:
     def _check_nameless(self, job: Job) -> None:
         """What no record names was left by an interrupted command, or its record was lost; only some can be told."""
         keys = nameless(self.desk, job, self.ledgers)
-        wrong = [*damaged(self.desk, keys), *lost_records(job, keys)]
+        wrong = [*damaged(self.desk, keys + drafts(self.desk, self.name)), *lost_records(job, keys)]
         for sentence in wrong:
             self.wrong(sentence)
         for key in keys:
