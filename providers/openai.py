@@ -4,10 +4,10 @@ PROVIDERS §1, §6, §7: what sets a server apart is in its profile, which the f
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +18,7 @@ from providers.openai_batches import Batch, Page, bought_id, carries, label, mom
 from providers.openai_format import OpenAIFormat, endpoint_of
 from providers.profiles import OPENAI, Profile
 
+T = TypeVar("T")
 if TYPE_CHECKING:
     import openai
     import tenacity
@@ -175,14 +176,7 @@ class OpenAI:
         return self.patiently(self._filename, batch.input_file_id) == _filename(shard)
 
     def _filename(self, file_id: str) -> str | None:
-        try:
-            return self._file(file_id).filename
-        except Gone:
-            return None
-        except Unavailable as error:
-            if error.kind != "absent":
-                raise
-            return None
+        return _if_there(lambda: self._file(file_id).filename)
 
     def status(self, ref: str) -> Status:
         batch, _, pause_s = self._batch(ref)
@@ -225,14 +219,7 @@ class OpenAI:
         return {file_id or "" for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id)}
 
     def _known(self, ref: str) -> Batch | None:
-        try:
-            return self._batch(ref)[0]
-        except Gone:
-            return None
-        except Unavailable as error:
-            if error.kind != "absent":
-                raise
-            return None
+        return _if_there(lambda: self._batch(ref)[0])
 
     def _delete(self, file_id: str) -> None:
         what = f"The deletion of file {file_id}"
@@ -347,6 +334,18 @@ class OpenAI:
             batch = None if error.kind == "absent" else self._read_batch(ref)[0]
             if batch is None or status_of(batch, None, self.profile).state not in (State.ended, State.rejected):
                 raise
+
+
+def _if_there(look: Callable[[], T]) -> T | None:
+    """What a look brings, or None where the provider says that there is no such thing."""
+    try:
+        return look()
+    except Gone:
+        return None
+    except Unavailable as error:
+        if error.kind != "absent":
+            raise
+        return None
 
 
 def _filename(shard: ShardFile) -> str:

@@ -30,10 +30,10 @@ class Part:
 
 
 PARTS = (
-    Part("simulation", 0.35, more=("--programs", "22000")),
-    Part("kill", 0.45, stores=True, more=("--random", "200")),
-    Part("sweep", 0.1),
-    Part("concurrency", 0.1, stores=True),
+    Part("sweep", 0.05),
+    Part("concurrency", 0.05),
+    Part("simulation", 0.4, more=("--programs", "23000")),
+    Part("kill", 0.5, stores=True, more=("--random", "100")),
 )
 
 

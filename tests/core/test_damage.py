@@ -9,15 +9,10 @@ from batchjobs.errors import Broken
 from batchjobs.jobs import load_all
 from batchjobs.rounds import one_pass, run_until_done
 from storage.layout import ledger_key
+from tests.damage.kit import flip
 from tests.world import World, documents
 
 MakeWorld = Callable[..., World]
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
 
 
 def test_a_damaged_job_is_named_and_the_others_go_on(make_world: MakeWorld):

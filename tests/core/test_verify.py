@@ -24,6 +24,7 @@ from storage.content import file_sha8, sealed
 from storage.layout import ledger_key, outcomes_key
 from storage.ledger import Ledger
 from storage.tables import OUTCOMES, write_parquet
+from tests.damage.kit import DAMAGES, flip
 from tests.world import World, documents
 
 MakeWorld = Callable[..., World]
@@ -76,19 +77,6 @@ def objects(world: World, kind: str) -> list[Path]:
 
 def only_job(world: World) -> str:
     return next((Path(world.store) / "jobs").iterdir()).name
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-DAMAGES = {"flip": flip, "truncate": truncate, "delete": Path.unlink}
 
 
 def test_a_finished_job_is_proved(world: World):

@@ -3,7 +3,8 @@
     python -m tests.kill.campaign --stores directory,ministack,ceph --providers openai,anthropic --minutes 60
 
 Prints one JSON line at the end and exits with 1 if anything did not hold. A store that is asked for and cannot be
-started is an error. Where the minutes end before the matrix, a seeded part of it was tried, and the line says how much.
+started is an error. Every point of every command comes first, then every point of every scene, then the other passings:
+where the minutes end before the matrix, the line says how much was tried of each.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,12 @@ from tests.storage.stores import BUCKET, s3_client, s3_serving
 CEPH = Path(__file__).with_name("ceph.sh")
 CEPH_ENDPOINT = "http://127.0.0.1:7480"
 REPEATS = 2  # of the killed command, before the jobs are ended
+BREADTHS = ("random instants", "every point of every command", "every point of every scene", "later passings")
 
 
 @dataclass(frozen=True)
 class Death:
-    """One case. `nth` 0 is a random instant, `share` of the length of an undisturbed command."""
+    """One case. `nth` 0 is a random instant, `share` of the length of an undisturbed command; a place in BREADTHS."""
 
     kind: str
     scene: Scene
@@ -46,6 +48,7 @@ class Death:
     point: str
     nth: int
     share: float = 0.0
+    breadth: int = 0
 
     def __str__(self) -> str:
         where = f"{self.point}:{self.nth}" if self.nth else f"{self.share:.3f} of its length"
@@ -116,7 +119,7 @@ class Campaign:
 def deaths(
     kinds: Sequence[str], providers: Sequence[str], verbs: Sequence[str], instants: int, seed: int
 ) -> list[Death]:
-    """The matrix in a seeded order: the first, the second and the last passing of every point, and random instants."""
+    """The matrix, the broadest first and otherwise in a seeded order: the first, second and last passing of each."""
     dice = random.Random(seed)
     cases = [
         Death(kind, scene, provider, point, nth)
@@ -129,7 +132,16 @@ def deaths(
     cases += [_random_death(dice, kinds) for _ in range(instants)]
     chosen = [case for case in cases if case.provider in providers and (not verbs or case.scene.verb in verbs)]
     dice.shuffle(chosen)
-    return chosen
+    return sorted(_with_breadths(chosen), key=lambda case: case.breadth)
+
+
+def _with_breadths(cases: Sequence[Death]) -> Iterator[Death]:
+    seen: set[tuple[str, ...]] = set()
+    for case in cases:
+        cell = (case.kind, case.provider, case.scene.verb, case.point)
+        breadth = 0 if not case.nth else 3 if case.nth > 1 else 2 if cell in seen else 1
+        seen |= {cell} if breadth == 1 else set()
+        yield replace(case, breadth=breadth)
 
 
 def _random_death(dice: random.Random, kinds: Sequence[str]) -> Death:
@@ -185,7 +197,10 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     tried = campaign.tried
     return {
         "cases": len(tried),
-        "planned": len(cases),
+        "tried_of_planned": {
+            name: [sum(case.breadth == place for case in some) for some in (tried, cases)]
+            for place, name in enumerate(BREADTHS)
+        },
         "killed": len(campaign.killed),
         "stores": sorted({case.kind for case in tried}),
         "providers": sorted({case.provider for case in tried}),
