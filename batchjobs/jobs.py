@@ -211,7 +211,7 @@ def _buried_shard(shard: Shard, new: Mapping[str, str]) -> Shard:
     if "outcomes_key" in settlement:
         settlement["outcomes_key"] = new.get(settlement["outcomes_key"], settlement["outcomes_key"])
     children = tuple(_moved(child, new) for child in shard.children)
-    return replace(shard, plan=_moved(shard.plan, new), children=children, files=(), settlement=settlement)
+    return structs.replace(shard, plan=_moved(shard.plan, new), children=children, files=(), settlement=settlement)
 
 
 def _moved(plan: ShardPlan, new: Mapping[str, str]) -> ShardPlan:

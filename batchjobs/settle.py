@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet
 import zstandard
+from msgspec import structs
 from pydantic import BaseModel, ValidationError
 
 from batchjobs.desk import Desk
@@ -86,7 +87,7 @@ def settle_again(
     Raises Damaged, and writes nothing, where they would not come to what the ledger says: retries and totals rest on
     that.
     """
-    sound, all_alike = replace(shard, files=tuple(files)), shard.settlement.get("all_alike")
+    sound, all_alike = structs.replace(shard, files=tuple(files)), shard.settlement.get("all_alike")
     settlement = _alike(desk, sound, all_alike) if all_alike else _decoded(desk, sound, lines, result)
     _fill(settlement, sound)
     columns, told = _told(job, sound, settlement)

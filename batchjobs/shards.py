@@ -1,13 +1,14 @@
 """The state of a shard, folded from its ledger: pure, and the only place that says what a sequence of records means."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from batchjobs.plan import ShardPlan
 from providers.contract import Outcome
@@ -29,8 +30,7 @@ class Phase(StrEnum):
 RETRIED = (Outcome.errored, Outcome.expired, Outcome.missing, Outcome.truncated, Outcome.invalid)
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """One shard now. `number` is the last ledger record; `data` of the deciding records is kept as it was written."""
 
     plan: ShardPlan
@@ -54,11 +54,11 @@ class Shard:
     disowned: tuple[str, ...] = ()
     misses: tuple[datetime, ...] = ()  # when the provider did not show what it must have
     missed: str = "batch"  # what that is: the batch, its results, or some of them
-    end: dict[str, Any] = field(default_factory=dict)
+    end: dict[str, Any] = {}
     files: tuple[dict[str, Any], ...] = ()
     gone: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
-    settlement: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, int] = {}
+    settlement: dict[str, Any] = {}
     replaced: tuple[str, ...] = ()  # outcomes that were damaged, and are in another object now
     children: tuple[ShardPlan, ...] = ()
     retry_planned: bool = False

@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from msgspec import structs
+
 from batchjobs.plan import ShardPlan
 from batchjobs.send import Abandon, Adopt, Again, Drop, Hold, Look, Policy, Send, after_look, bounce_until, next_step
 from batchjobs.shards import Phase, Shard
@@ -69,7 +71,7 @@ def test_a_cancelled_job_sends_nothing_more():
 
 
 def test_a_refused_shard_waits_until_its_time_and_then_goes():
-    shard = replace(PLANNED, not_before=NOON + timedelta(seconds=60), reason="429")
+    shard = structs.replace(PLANNED, not_before=NOON + timedelta(seconds=60), reason="429")
     assert isinstance(next_step(shard, POLICY), Hold)
     assert next_step(shard, replace(POLICY, now=NOON + timedelta(seconds=60))) == Send()
 
@@ -108,12 +110,12 @@ def test_past_the_grace_period_and_only_when_told_it_is_abandoned():
 
 def test_a_clock_that_says_that_the_grace_period_is_over_is_not_enough():
     tomorrow = replace(POLICY, now=NOON + timedelta(days=1), rebuy_unknown=True)
-    assert isinstance(after_look(replace(UNKNOWN, misses=LOOKS[:1]), [], tomorrow), Hold)
+    assert isinstance(after_look(structs.replace(UNKNOWN, misses=LOOKS[:1]), [], tomorrow), Hold)
 
 
 def test_a_wait_that_no_refusal_can_have_asked_for_is_not_believed():
     yesterday = replace(POLICY, now=NOON - timedelta(days=1))
-    assert next_step(replace(PLANNED, not_before=NOON, reason="429"), yesterday) == Send()
+    assert next_step(structs.replace(PLANNED, not_before=NOON, reason="429"), yesterday) == Send()
 
 
 def test_a_provider_that_buys_a_tag_once_is_asked_again_at_once():

@@ -34,7 +34,6 @@ from tests.storage.stores import BUCKET, s3_client, s3_serving
 
 CEPH = Path(__file__).with_name("ceph.sh")
 CEPH_ENDPOINT = "http://127.0.0.1:7480"
-REPEATS = 2  # of the killed command, before the jobs are ended
 BREADTHS = ("random instants", "every point of every command", "every point of every scene", "later passings")
 
 
@@ -86,7 +85,7 @@ class Campaign:
     def _die(self, death: Death, folder: Path) -> bool:
         with self._staged(death, folder / "one") as place:
             if death.nth:
-                kill_at(place, death.scene, death.point, death.nth, REPEATS)
+                kill_at(place, death.scene, death.point, death.nth)
                 return True
             return kill_after(place, death.scene, death.share * self._length(death, folder / "undisturbed"))
 

@@ -36,11 +36,11 @@ def recorded(place: Place, scene: Scene) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def kill_at(place: Place, scene: Scene, point: str, nth: int, repeats: int = 1) -> None:
+def kill_at(place: Place, scene: Scene, point: str, nth: int) -> None:
     """Die at the nth passing of a point."""
     words = scene.words(place)
     place.killed_at(point, nth, *words)
-    recover(place, scene, words, repeats)
+    recover(place, scene, words)
 
 
 def stop_at(place: Place, scene: Scene, point: str, name: str) -> None:
@@ -61,11 +61,10 @@ def kill_after(place: Place, scene: Scene, seconds: float) -> bool:
     return done.code == -signal.SIGKILL
 
 
-def recover(place: Place, scene: Scene, words: Words, repeats: int = 1) -> None:
-    """The same command again, then whatever ends the jobs; then everything must hold."""
+def recover(place: Place, scene: Scene, words: Words) -> None:
+    """The same command again, then whatever ends the jobs, then the same command once more; everything must hold."""
     lost = set(place.never_bought())
-    for _ in range(repeats):
-        place.must(*words)
+    place.must(*words)
     assert CONSENT in words or lost <= set(place.never_bought()), "bought again without a person's word"
     place.end_batches()
     place.must("poll", "--watch", *_consent(place))
