@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console, RenderableType
 
+from batchjobs import catalogue
 from batchjobs import collect as collecting
 from batchjobs import doctor as doctoring
 from batchjobs import purge as purging
@@ -48,13 +49,7 @@ class Session:
 
     def show(self, document: dict[str, Any], *parts: RenderableType) -> None:
         """The outcome: one JSON document for a machine, tables for a person."""
-        if self.as_json:
-            print(json.dumps(document, default=str))  # noqa: T201 stdout is the interface here
-        else:
-            for part in parts:
-                self.out.print(
-                    reporting.plain(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str)
-                )
+        _show(self.out, self.as_json, document, *parts)
 
     def tell(self, sentences: Sequence[str]) -> None:
         """Troubles and notes, one a line."""
@@ -66,9 +61,7 @@ def open_session(
     name: str, flags: dict[str, Any], config: Path | None, *, as_json: bool, verbose: bool, env: Env | None = None
 ) -> Session:
     """Settings from all layers, then the desk. Raises UsageError, Unreachable."""
-    out = Console(stderr=as_json, highlight=False)
-    if not out.is_terminal:
-        out = Console(stderr=as_json, highlight=False, width=PIPED_WIDTH)
+    out = _console(as_json)
     settings = load_settings(flags, config)
     desk = open_desk(
         env or real_env(), settings, lambda text: out.print(reporting.plain(text), style="dim", soft_wrap=True)
@@ -76,6 +69,19 @@ def open_session(
     if verbose:
         desk.say(f"{name}: store {settings.store}, results {desk.results_path}")
     return Session(desk, out, as_json)
+
+
+def _show(out: Console, as_json: bool, document: dict[str, Any], *parts: RenderableType) -> None:
+    if as_json:
+        print(json.dumps(document, default=str))  # noqa: T201 stdout is the interface here
+        return
+    for part in parts:
+        out.print(reporting.plain(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
+
+
+def _console(as_json: bool) -> Console:
+    out = Console(stderr=as_json, highlight=False)
+    return out if out.is_terminal else Console(stderr=as_json, highlight=False, width=PIPED_WIDTH)
 
 
 def submit(session: Session, source: str, query: str | None, dry_run: bool) -> int:
@@ -351,3 +357,10 @@ def doctor(session: Session) -> int:
     if not session.as_json:
         session.tell(doctoring.lines(checks))
     return doctoring.exit_code(checks)
+
+
+def list_providers(flags: dict[str, Any], config: Path | None, *, as_json: bool) -> int:
+    """The table of providers; neither a store nor a key is needed."""
+    switches = load_settings(flags, config).compatible
+    _show(_console(as_json), as_json, catalogue.document(switches), *catalogue.tables(switches))
+    return 0

@@ -287,7 +287,7 @@ def purge(job: str, yes: bool, local_only: bool, **flags: Any) -> int:
 def doctor(**flags: Any) -> int:
     """Check everything before money is spent.
 
-    Settings, task, key, provider, clock, disk, DuckDB, and that the store really keeps what it promises: of 16 writers
+    Settings, task, limits, key, provider, clock, disk, DuckDB, and that the store really keeps what it promises: of 16 writers
     that race for one key, one wins. Buys nothing, leaves nothing behind. Exits with 2 where settings or task are
     wrong, with 6 where provider or store are.
     """
@@ -295,6 +295,20 @@ def doctor(**flags: Any) -> int:
 
     with _session(flags, "doctor") as session:
         return actions.doctor(session)
+
+
+@cli.command()
+@common
+def providers(as_json: bool, config: Path | None, verbose: bool, **flags: Any) -> int:
+    """What each provider takes, keeps and needs.
+
+    Limits of a batch, window, retention, status words, how a lost purchase is looked for, how answers are held to a
+    schema, and the variables and settings to set. Packing and sending go by these very figures. Asks nobody.
+    """
+    from batchjobs import actions
+
+    _quiet_sdks(verbose)
+    return actions.list_providers(flags, config, as_json=as_json)
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import providers
+from batchjobs.catalogue import batch_words
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable, UsageError
 from batchjobs.project import open_results
@@ -51,6 +52,7 @@ def examine(desk: Desk, free_bytes: Callable[[Path], int] = lambda path: shutil.
     return [
         Check("settings", "ok", f"store {desk.store.url}, results {desk.results_path}"),
         _task(desk),
+        *_limits(desk),
         *_provider(desk),
         _clock(desk),
         *_store(desk.store, desk.env.new_id()),
@@ -81,6 +83,25 @@ def _task(desk: Desk) -> Check:
     except UsageError as error:
         return Check("task", "failed", str(error), UsageError.exit_code)
     return Check("task", "ok", f"{order.task.name} {order.task.version}, {order.provider} {order.template.model}")
+
+
+def _limits(desk: Desk) -> Iterator[Check]:
+    """What the provider takes, and whether the settings stay within it."""
+    settings = desk.settings
+    try:
+        made = providers.load_format(settings.provider, settings.endpoint, settings.compatible)
+        providers.check_options(settings.provider, settings.options_of(settings.provider))
+    except ValueError as error:
+        yield Check("limits", "failed", str(error), UsageError.exit_code)
+        return
+    asked = {"shard_requests": (settings.shard_requests, made.limits.requests)}
+    asked["shard_bytes"] = (settings.shard_bytes, made.limits.bytes)
+    for name, (wanted, most) in asked.items():
+        if wanted is not None and wanted > most:
+            text = f"{name} is {wanted:,}, and {settings.provider} takes {most:,} a batch: lower it, or leave it out"
+            yield Check("limits", "failed", text, UsageError.exit_code)
+            return
+    yield Check("limits", "ok", f"a batch of {settings.provider}: {batch_words(made.limits)}")
 
 
 def _provider(desk: Desk) -> Iterator[Check]:

@@ -8,11 +8,10 @@ import msgspec
 
 import providers
 from batchjobs.errors import UsageError
-from providers.contract import Usage
+from providers.contract import PriceSource, Usage
 
 MILLION = Decimal(1_000_000)
 BATCH = {"processing": "batch"}
-_HALVED = frozenset({"bedrock"})
 _OWN_MODEL = ":custom-model/"
 
 
@@ -72,7 +71,7 @@ def quote(provider: str, model: str, at: datetime) -> RateCard:
         _, info = get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
         raise UsageError(_no_price(provider, model)) from None
-    if provider in _HALVED:
+    if _priced(provider) is PriceSource.halved:
         if _OWN_MODEL in model:  # it is called after the model it was made of, and costs something else
             raise UsageError(_no_price(provider, model))
         return _halved(_tiers(info.get_prices(at)), info.context_window)
@@ -98,9 +97,9 @@ def quote_as(provider: str, model: str, price_as: str | None, at: datetime) -> R
     `price_as` is a model of the provider's own, or provider/model. Raises UsageError as `quote`.
     """
     if price_as is None:
-        if providers.has_price_list(provider):
-            return quote(provider, model, at)
-        raise UsageError(_whose_price(provider, model))
+        if _priced(provider) is PriceSource.told:
+            raise UsageError(_whose_price(provider, model))
+        return quote(provider, model, at)
     vendor, _, name = price_as.partition("/")
     for whose in ((provider, price_as), (vendor, name)):
         try:
@@ -113,8 +112,13 @@ def quote_as(provider: str, model: str, price_as: str | None, at: datetime) -> R
     )
 
 
+def _priced(provider: str) -> PriceSource | None:
+    """None for a vendor that is in the list and not among our providers."""
+    return providers.traits(provider).priced if provider in providers.NAMES else None
+
+
 def _whose_price(provider: str, model: str) -> str:
-    what = "deployment" if providers.names_deployments(provider) else "model"
+    what = "deployment" if providers.traits(provider).names_deployments else "model"
     return (
         f"What {provider} {what} {model} costs is in no price list, so no cap could hold: say whose price it has, "
         "such as --price-as openai/gpt-4.1-mini, or pass --no-price (without --max-cost) to go without."

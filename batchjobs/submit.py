@@ -136,7 +136,7 @@ def _host(settings: Settings, provider: str) -> str:
 
 
 def _called(provider: str) -> str:
-    return " with the name of your deployment" if providers.names_deployments(provider) else ""
+    return " with the name of your deployment" if providers.traits(provider).names_deployments else ""
 
 
 def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from providers import anthropic, bedrock, openai
-from providers.contract import TIMEOUT_S, Connection, Format, Objects, Provider
+from providers.contract import TIMEOUT_S, Connection, Format, Objects, Provider, Traits
 from providers.openai import Server
 from providers.profiles import AZURE, COMPATIBLE, GROQ, compatible
 
-__all__ = ["CHOICE", "NAMES", "address", "connect", "has_price_list", "load_format", "names_deployments", "served_by"]
+__all__ = ["CHOICE", "NAMES", "address", "check_options", "connect", "endpoints", "load_format", "served_by", "traits"]
 
 Switches = Mapping[str, Any]
 
@@ -28,6 +28,8 @@ class _Module(Protocol):
     """What a provider's module offers."""
 
     def address(self) -> str: ...
+
+    def endpoints(self) -> tuple[str, ...]: ...
 
     def load_format(self, endpoint: str | None = None) -> Format: ...
 
@@ -81,14 +83,20 @@ def served_by(name: str, switches: Switches | None = None) -> str:
     return urlsplit(address(name, switches)).hostname or ""
 
 
-def names_deployments(name: str) -> bool:
-    """Whether what a request calls its model is the name of a deployment, which says nothing about its price."""
-    return name == AZURE.name
+def endpoints(name: str, switches: Switches | None = None) -> tuple[str, ...]:
+    """The ways of asking a provider. Raises ValueError for a name that does not exist."""
+    return _module(name, switches).endpoints()
 
 
-def has_price_list(name: str) -> bool:
-    """Whether the names of its models say what they cost."""
-    return name not in (AZURE.name, COMPATIBLE.name)
+def check_options(name: str, options: Mapping[str, str]) -> None:
+    """Raises ValueError for options (see `connect`) that the provider would refuse; most have none."""
+    if name == "bedrock":
+        bedrock.check(options)
+
+
+def traits(name: str) -> Traits:
+    """What is the same for all ways of asking a provider. Raises ValueError for a name that does not exist."""
+    return load_format(name).traits
 
 
 def _module(name: str, switches: Switches | None) -> _Module:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from providers.anthropic_format import AnthropicFormat
+from providers.anthropic_format import ADDRESS_VARIABLE, KEY_VARIABLE, STATES, AnthropicFormat
 from providers.contract import Connection, Found, Gone, RawFile, Refused, ShardFile, State, Status, Tag, Unavailable
 from providers.failures import buying, patient, reading, retry_after_s
 from providers.lines import split
@@ -30,7 +30,6 @@ LINES_LOOKED_AT = 20  # of the results of a batch that may be ours
 LOOK_BYTES = 65_536
 
 _HEAD, _TAIL = b'{"requests":[', b"]}"
-_STATES = {"in_progress": State.running, "canceling": State.stopping, "ended": State.ended}
 
 
 class _Counts(Struct):
@@ -64,12 +63,17 @@ class _Owner(Struct):
 
 def address() -> str:
     """The effective base URL."""
-    return os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
+    return os.environ.get(ADDRESS_VARIABLE) or "https://api.anthropic.com"
+
+
+def endpoints() -> tuple[str, ...]:
+    """The ways of asking, the default first."""
+    return ("messages",)
 
 
 def load_format(endpoint: str | None = None) -> AnthropicFormat:
     """The pure half; there is one endpoint, "messages". Raises ValueError."""
-    if endpoint not in (None, "", "messages"):
+    if endpoint not in (None, "", *endpoints()):
         raise ValueError(f"Anthropic has no endpoint {endpoint!r}: there is only messages.")
     return AnthropicFormat()
 
@@ -82,7 +86,7 @@ def connect(endpoint: str | None, connection: Connection) -> "Anthropic":
 def _client(timeout_s: float) -> "anthropic.Anthropic":
     import anthropic
 
-    missing = Unavailable("There is no Anthropic key: set ANTHROPIC_API_KEY.", kind="blocked")
+    missing = Unavailable(f"There is no Anthropic key: set {KEY_VARIABLE}.", kind="blocked")
     try:
         client = anthropic.Anthropic(
             base_url=address(),
@@ -297,8 +301,8 @@ def status_of(batch: _Batch, pause_s: float | None = None) -> Status:
     Counts are frozen until the end, and then every request has a result line, run or not (PROVIDERS §2.3, §2.4).
     """
     word = batch.processing_status.lower()
-    state = _STATES.get(word, State.running)
-    warning = "" if word in _STATES else f"Batch {batch.id} has the unknown status {word[:40]!r}: taken as running."
+    state = STATES.get(word, State.running)
+    warning = "" if word in STATES else f"Batch {batch.id} has the unknown status {word[:40]!r}: taken as running."
     total, counts = _total(batch), batch.request_counts
     if state is not State.ended or counts is None:
         return Status(state, word, total=total, warning=warning, retry_after_s=pause_s)

@@ -10,7 +10,22 @@ import msgspec
 from msgspec import Struct
 
 from providers import lines
-from providers.contract import Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Traits, Undecodable, Usage
+from providers.contract import (
+    Carriage,
+    Enforcement,
+    Limits,
+    Outcome,
+    PriceSource,
+    Prompt,
+    Reply,
+    RequestTemplate,
+    Revision,
+    State,
+    Trace,
+    Traits,
+    Undecodable,
+    Usage,
+)
 from providers.structured import ANTHROPIC, enforceable
 
 LIMITS = Limits(
@@ -20,6 +35,17 @@ LIMITS = Limits(
     window_s=86_400,
     retention_s=29 * 86_400,  # from creation
     grace_s=3_600,  # RELIABILITY §4.1: no label comes back, so a longer wait than where one does
+)
+KEY_VARIABLE, ADDRESS_VARIABLE = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
+STATES = {"in_progress": State.running, "canceling": State.stopping, "ended": State.ended}
+TRAITS = Traits(
+    states=STATES,
+    traced_by=Trace.circumstances,
+    carriage=Carriage.body,
+    enforces=Enforcement.strict,
+    priced=PriceSource.listed,
+    key_variables=(KEY_VARIABLE, "ANTHROPIC_AUTH_TOKEN"),
+    address_variable=ADDRESS_VARIABLE,
 )
 MESSAGE_LENGTH = 500
 
@@ -69,7 +95,7 @@ class AnthropicFormat:
     """The lines of the Message Batches API."""
 
     limits = LIMITS
-    traits = Traits()
+    traits = TRAITS
 
     def __init__(self) -> None:
         self._encoder = lines.Encoder(_outline, ("model", "messages", "system", "stream"))

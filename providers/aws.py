@@ -14,10 +14,14 @@ def region() -> str:
     return next((value for name in REGION if (value := os.environ.get(name))), "")
 
 
+def address_variable(service: str) -> str:
+    """The variable that can name an address for one service alone."""
+    return f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
+
+
 def address(service: str) -> str:
     """Where a service is talked to: what the environment says, or AWS in the environment's region."""
-    own = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
-    named = os.environ.get(own) or os.environ.get("AWS_ENDPOINT_URL")
+    named = os.environ.get(address_variable(service)) or os.environ.get("AWS_ENDPOINT_URL")
     if named:
         return named
     fips = "-fips" if os.environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true" else ""

@@ -5,7 +5,7 @@ The shard is read, and the answers are written, by AWS in our own object store: 
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from providers import aws
-from providers.bedrock_format import ENDPOINTS, BedrockFormat, without_echo
+from providers.bedrock_format import ENDPOINTS, STATES, BedrockFormat, without_echo
 from providers.contract import (
     Connection,
     Found,
@@ -53,18 +53,6 @@ _PLACE = re.compile(r"s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](?:/[-!_*'().a-z0-9A-
 _PLACE_LENGTH = 1_024
 _ARN = r"^arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:model-invocation-job/[a-z0-9]{12}$"
 
-_STATES = {
-    "submitted": State.queued,
-    "validating": State.queued,
-    "scheduled": State.queued,
-    "inprogress": State.running,
-    "stopping": State.stopping,
-    "completed": State.ended,
-    "partiallycompleted": State.ended,
-    "stopped": State.ended,
-    "expired": State.ended,
-    "failed": State.rejected,
-}
 _TYPES = dict(zip(ENDPOINTS, ("InvokeModel", "Converse"), strict=True))
 
 
@@ -107,6 +95,11 @@ class _Page(Struct, rename="camel"):
 def address() -> str:
     """The effective base URL of the control plane."""
     return aws.address("bedrock")
+
+
+def endpoints() -> tuple[str, ...]:
+    """The ways of asking, the default first."""
+    return ENDPOINTS
 
 
 def load_format(endpoint: str | None = None) -> BedrockFormat:
@@ -214,12 +207,13 @@ class Bedrock:
 
     def _order(self, shard: ShardFile) -> dict[str, Any]:
         """All that a job is made of, but for its names. Raises Refused for what AWS would not take."""
+        role, kms_key = _accepted(self.options)
         answers = {"s3Uri": _checked(_PLACE, "place for answers", shard.output_url)}
-        if self.options.get("kms_key"):
-            answers["s3EncryptionKeyId"] = _checked(_KMS_KEY, "bedrock_kms_key", self.options["kms_key"])
+        if kms_key:
+            answers["s3EncryptionKeyId"] = kms_key
         requests = {"s3Uri": _checked(_PLACE, "place of a shard", shard.url), "s3InputFormat": "JSONL"}
         order = {
-            "roleArn": _checked(_ROLE, "bedrock_role_arn", self.options.get("role_arn", "")),
+            "roleArn": role,
             "modelId": shard.model,
             "modelInvocationType": _TYPES[self.format.endpoint],
             "inputDataConfig": {"s3InputDataConfig": requests},
@@ -305,8 +299,8 @@ def _told(what: str, ask: Callable[[], Any]) -> dict[str, Any]:
 def status_of(job: _Job, pause_s: float | None = None) -> Status:
     """What a job says, in our words. Pure. Counts are 0 while it is validated (PROVIDERS §3.3)."""
     word = job.status.lower()
-    state, warning = _STATES.get(word, State.running), ""
-    if word not in _STATES:
+    state, warning = STATES.get(word, State.running), ""
+    if word not in STATES:
         warning = f"Batch {job.job_arn} has the unknown status {word[:40]!r}: taken as running."
     if state is State.rejected and job.processed_record_count:
         state, warning = State.ended, f"Batch {job.job_arn} failed on its way: what it had answered is read."
@@ -352,6 +346,20 @@ def _fits(job: _Job, shard: ShardFile) -> bool:
     """Whether a job has the model and the input that were asked for; AWS may tell an id as an ARN."""
     theirs, ours = (name.rpartition("/")[2] for name in (job.model_id, shard.model))
     return theirs == ours and job.input_data_config.place.s3_uri == shard.url
+
+
+def check(options: Mapping[str, str]) -> None:
+    """Raises ValueError for options that AWS would not take: a missing or broken `role_arn`, a broken `kms_key`."""
+    try:
+        _accepted(options)
+    except Refused as refusal:
+        raise ValueError(str(refusal)) from None
+
+
+def _accepted(options: Mapping[str, str]) -> tuple[str, str]:
+    """Role and key of a job; "" for no key of one's own. Raises Refused."""
+    role, key = options.get("role_arn", ""), options.get("kms_key", "")
+    return _checked(_ROLE, "bedrock_role_arn", role), key and _checked(_KMS_KEY, "bedrock_kms_key", key)
 
 
 def _checked(pattern: re.Pattern[str], what: str, text: str) -> str:

@@ -10,15 +10,20 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from providers import lines
+from providers import aws, lines
 from providers.bedrock_bodies import RESERVED, shape_for, shape_of
 from providers.contract import (
+    Carriage,
+    Enforcement,
     Limits,
     Outcome,
+    PriceSource,
     Prompt,
     Reply,
     RequestTemplate,
     Revision,
+    State,
+    Trace,
     Traits,
     Undecodable,
     Usage,
@@ -34,7 +39,30 @@ LIMITS = Limits(
     grace_s=3_600,  # how long AWS remembers a token is not documented
     requests_min=100,
 )
-TRAITS = Traits(reads_store=True, idempotent=True, names_model=False)
+STATES = {
+    "submitted": State.queued,
+    "validating": State.queued,
+    "scheduled": State.queued,
+    "inprogress": State.running,
+    "stopping": State.stopping,
+    "completed": State.ended,
+    "partiallycompleted": State.ended,
+    "stopped": State.ended,
+    "expired": State.ended,
+    "failed": State.rejected,
+}
+TRAITS = Traits(
+    states=STATES,
+    traced_by=Trace.token,
+    carriage=Carriage.bucket,
+    enforces=Enforcement.by_model,
+    priced=PriceSource.halved,
+    key_variables=("AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
+    more_variables=("AWS_SECRET_ACCESS_KEY", aws.REGION[0]),
+    address_variable=aws.address_variable("bedrock"),
+    settings=("store", "bedrock_role_arn"),
+    names_model=False,
+)
 MESSAGE_LENGTH = 500
 _BETWEEN = b',"modelInput":'
 _ECHO = re.compile(rb'"modelInput"\s*:\s*')

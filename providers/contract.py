@@ -97,13 +97,78 @@ class Limits:
     requests_min: int = 1  # a smaller batch is refused
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What sets a provider apart from the ordinary one, which is sent the requests and sends the answers."""
+class State(StrEnum):
+    """Where a batch stands, in our words (PROVIDERS §8)."""
 
-    reads_store: bool = False  # reads shards in our object store itself, as they are, and writes its answers there
-    idempotent: bool = False  # `create` with the same tag twice buys once
+    queued = "queued"
+    running = "running"
+    stopping = "stopping"
+    ended = "ended"  # results can be read, possibly partial
+    rejected = "rejected"  # as a whole; nothing ran, nothing was billed
+
+
+class Trace(StrEnum):
+    """What a purchase is looked for by when the answer to it was lost (PROVIDERS §8)."""
+
+    metadata = "our tag in its metadata"
+    file_name = "the name of its input file"
+    circumstances = "its time and size, then the ids of its results"
+    token = "our token, with which it can be bought only once"  # noqa: S105 -- no password
+    nothing = "nothing: a person must look"
+
+
+class Carriage(StrEnum):
+    """How requests reach the provider."""
+
+    upload = "uploaded as a file"
+    body = "in the purchase itself"
+    bucket = "read from our own bucket, where answers are written too"
+
+
+class Enforcement(StrEnum):
+    """What holds an answer to its schema."""
+
+    strict = "strict JSON schema"
+    json_object = "JSON of any shape, the schema told in words"
+    words = "told in words alone"
+    by_model = "strict JSON schema, a forced tool, or told in words, by model"
+
+
+class PriceSource(StrEnum):
+    """Where the price of a batch is known from."""
+
+    listed = "batch prices of the bundled list"
+    halved = "half of the full price in the bundled list"
+    told = "in no list: price_as says whose price it has"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What sets a provider apart from others, but for its limits. The settings it needs are called by their names."""
+
+    states: Mapping[str, State]  # its status words in lower case; any other is taken as running
+    traced_by: Trace
+    carriage: Carriage
+    enforces: Enforcement
+    priced: PriceSource
+    key_variables: tuple[str, ...]  # environment variables, any of which can hold the key
+    address_variable: str
+    more_variables: tuple[str, ...] = ()  # to be set beside the key
+    address_needed: bool = False  # there is no address where the variable names none
+    settings: tuple[str, ...] = ()
     names_model: bool = True  # a request body says which model it is for
+    names_deployments: bool = False  # what it calls a model is the name of a deployment
+    cancels: bool = True
+
+    @property
+    def reads_store(self) -> bool:
+        """Reads shards in our object store itself, as they are, and writes its answers there."""
+        return self.carriage is Carriage.bucket
+
+    @property
+    def idempotent(self) -> bool:
+        """`create` with the same tag twice buys once."""
+        return self.traced_by is Trace.token
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +233,6 @@ class Found:
     ref: str
     created_at: datetime
     certain: bool
-
-
-class State(StrEnum):
-    """Where a batch stands, in our words (PROVIDERS §8)."""
-
-    queued = "queued"
-    running = "running"
-    stopping = "stopping"
-    ended = "ended"  # results can be read, possibly partial
-    rejected = "rejected"  # as a whole; nothing ran, nothing was billed
 
 
 @dataclass(frozen=True, slots=True)

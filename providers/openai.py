@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from providers.contract import Connection, Found, Gone, RawFile, ShardFile, State, Status, Tag, Unavailable
+from providers.contract import Connection, Found, Gone, RawFile, ShardFile, State, Status, Tag, Trace, Unavailable
 from providers.failures import buying, patient, reading, retry_after_s
 from providers.openai_batches import Batch, Page, bought_id, carries, label, moment, page_of, status_of
-from providers.openai_format import OpenAIFormat, endpoint_of
+from providers.openai_format import OpenAIFormat, endpoint_of, served
 from providers.profiles import OPENAI, Profile
 
 T = TypeVar("T")
@@ -56,6 +56,10 @@ class Server:
         url = url.rstrip("/")
         return url if url.endswith(profile.url_tail) else url + profile.url_tail
 
+    def endpoints(self) -> tuple[str, ...]:
+        """The ways of asking, the default first."""
+        return tuple(served(self.profile))
+
     def load_format(self, endpoint: str | None = None) -> OpenAIFormat:
         """The pure half, for "chat" (the default) or "responses". Raises ValueError."""
         return OpenAIFormat(endpoint_of(self.profile, endpoint or ENDPOINT), self.profile)
@@ -68,7 +72,8 @@ class Server:
 
 
 _OPENAI = Server()
-address, load_format, connect = _OPENAI.address, _OPENAI.load_format, _OPENAI.connect
+address, endpoints = _OPENAI.address, _OPENAI.endpoints
+load_format, connect = _OPENAI.load_format, _OPENAI.connect
 
 
 def _client(server: Server, timeout_s: float) -> "openai.OpenAI":
@@ -94,11 +99,11 @@ def _azure_client(profile: Profile, url: str, more: dict[str, Any]) -> "openai.O
     """
     import openai
 
-    version = os.environ.get("OPENAI_API_VERSION")
+    version = os.environ.get(profile.version_variable)
     if url.endswith(AZURE_V1):
         return openai.AzureOpenAI(base_url=url, api_version=version or AZURE_V1_VERSION, **more)
     if not version:
-        text = "There is no version of the Azure API: set OPENAI_API_VERSION, such as 2025-04-01-preview"
+        text = f"There is no version of the Azure API: set {profile.version_variable}, such as 2025-04-01-preview"
         raise Unavailable(f"{text}, or let {profile.url_variable} end in {AZURE_V1}.", kind="blocked")
     return openai.AzureOpenAI(azure_endpoint=url, api_version=version, **more)
 
@@ -155,11 +160,12 @@ class OpenAI:
 
     def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:
         """By the metadata that comes back with every batch; the list cannot be filtered by it (PROVIDERS §1.1)."""
-        if not self.profile.lists:
+        traced_by = self.profile.traced_by
+        if traced_by is Trace.nothing:
             return []
         marks = label(tag)
         listed = self._listed(since - CLOCK_SKEW)
-        if self.profile.metadata:
+        if traced_by is Trace.metadata:
             ours = {batch.id: batch for batch in listed if carries(batch, marks)}
         else:
             ours = {batch.id: batch for batch in listed if self._is_of(batch, shard)}
@@ -171,7 +177,7 @@ class OpenAI:
         One that was rejected can be an earlier send of the shard: taking it for this one could buy that again.
         """
         rejected = status_of(batch, None, self.profile).state is State.rejected
-        if rejected or not batch.input_file_id or not self.profile.file_status:
+        if rejected or not batch.input_file_id:
             return False
         return self.patiently(self._filename, batch.input_file_id) == _filename(shard)
 

@@ -13,20 +13,6 @@ from providers.profiles import OPENAI, Profile
 
 MESSAGE_LENGTH = 500
 
-_STATES = {
-    "validating": State.queued,
-    "pre_schedule": State.queued,  # said by compatible servers (PROVIDERS §1.3)
-    "in_progress": State.running,
-    "finalizing": State.running,
-    "cancelling": State.stopping,
-    "canceling": State.stopping,  # as Azure's own examples spell it, like the next
-    "canceled": State.ended,
-    "completed": State.ended,
-    "cancelled": State.ended,
-    "expired": State.ended,
-    "failed": State.rejected,
-}
-
 Id = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -110,7 +96,7 @@ def status_of(batch: Batch, pause_s: float | None = None, profile: Profile = OPE
 
 
 def _state(batch: Batch, word: str, profile: Profile) -> tuple[State, str]:
-    state = _STATES.get(word)
+    state = profile.states.get(word)
     if state is None:
         return State.running, f"Batch {batch.id} has the unknown status {word[:40]!r}: taken as running."
     if state is State.ended and _output_owed(batch, word, profile):

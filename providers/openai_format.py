@@ -15,7 +15,6 @@ from providers.profiles import OPENAI, Profile
 from providers.structured import OPENAI as DIALECT
 from providers.structured import enforceable, in_words
 
-TRAITS = Traits()
 MESSAGE_LENGTH = 500
 _TRANSIENT = frozenset({0, 408, 409, 429})  # and everything that is no 4xx; 0 is seen live (PROVIDERS §1.9)
 _NOT_RUN = {
@@ -122,14 +121,14 @@ class OpenAIFormat:
 
     endpoint: Endpoint
     profile: Profile = OPENAI
-    traits: Traits = TRAITS
+    traits: Traits = field(init=False)
     limits: Limits = field(init=False)
     _encoder: lines.Encoder = field(init=False, repr=False)
     _between: bytes = field(init=False, repr=False)
     _told: tuple[RequestTemplate, str] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        self.limits = self.profile.limits
+        self.traits, self.limits = self.profile.traits, self.profile.limits
         self._encoder = lines.Encoder(self.endpoint.outline, self.endpoint.reserved)
         self._between = f',"method":"POST","url":"{self.endpoint.url}","body":'.encode()
 
@@ -316,12 +315,17 @@ def _temperature(template: RequestTemplate) -> dict[str, Any]:
     return {} if template.temperature is None else {"temperature": float(template.temperature)}
 
 
+def served(profile: Profile) -> dict[str, str]:
+    """The server's ways of asking, each with its path."""
+    paths = {"chat": profile.chat_path, "responses": profile.responses_path}
+    return {name: path for name, path in paths.items() if path}
+
+
 def endpoint_of(profile: Profile, name: str) -> Endpoint:
     """One of the server's ways of asking. Raises ValueError for one it does not have."""
-    paths = {"chat": profile.chat_path, "responses": profile.responses_path}
-    served = [one for one, path in paths.items() if path]
-    if name not in served:
-        raise ValueError(f"{profile.title} has no endpoint {name!r}: choose {' or '.join(served)}.")
+    paths = served(profile)
+    if name not in paths:
+        raise ValueError(f"{profile.title} has no endpoint {name!r}: choose {' or '.join(paths)}.")
     if name == "chat":
         outline, limit = partial(_chat_outline, profile), profile.output_limit
         return Endpoint(paths[name], outline, ("model", "messages", "stream"), "messages", limit, _chat_reply)

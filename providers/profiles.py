@@ -9,10 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from providers.contract import Limits
+from providers.contract import Carriage, Enforcement, Limits, PriceSource, State, Trace, Traits
 from providers.lines import LINE_BYTES
 
 NEVER_S = 10 * 365 * 86_400
+_STATES = {
+    "validating": State.queued,
+    "pre_schedule": State.queued,  # said by compatible servers (PROVIDERS §1.3)
+    "in_progress": State.running,
+    "finalizing": State.running,
+    "cancelling": State.stopping,
+    "canceling": State.stopping,  # as Azure's own examples spell it, like the next
+    "canceled": State.ended,
+    "completed": State.ended,
+    "cancelled": State.ended,
+    "expired": State.ended,
+    "failed": State.rejected,
+}
 _WINDOW = re.compile(r"([1-9]\d{0,2})([hd])")
 _CHOICES = {"key_header": ("authorization", "api-key"), "structured": ("json_schema", "json_object", "none")}
 _WORDS = ("validating", "in_progress", "finalizing", "cancelling", "completed", "cancelled", "expired", "failed")
@@ -36,6 +49,9 @@ class Profile:
     expires: bool = True  # what is not done within the window is given up
     files_expire_s: tuple[int, int] | None = None  # how long files can be asked to be kept
     files_expire_always_s: int | None = None  # asked for where nobody asks for another time
+    more_keys: tuple[str, ...] = ()  # variables that can hold another kind of key
+    version_variable: str = ""  # names the version of the API
+    priced: PriceSource = PriceSource.listed
     empty_files: bool = False  # names result files that hold nothing, also of a batch that never ran
 
     url_variable: str = _switch("OPENAI_BASE_URL", "Environment variable with the server's address.")
@@ -61,6 +77,36 @@ class Profile:
     statuses: tuple[tuple[str, str], ...] = _switch(
         (), "Table of its own status words, each with OpenAI's word for it."
     )
+
+    @property
+    def states(self) -> dict[str, State]:
+        """Its status words in ours, in lower case: compatible servers shout (PROVIDERS §7)."""
+        return _STATES | {theirs: _STATES[word] for theirs, word in self.statuses}
+
+    @property
+    def traced_by(self) -> Trace:
+        """By the metadata that comes back with every batch, else by the file that a batch says it was made from."""
+        if self.lists and self.metadata:
+            return Trace.metadata
+        return Trace.file_name if self.lists and self.file_status else Trace.nothing
+
+    @property
+    def traits(self) -> Traits:
+        """What is not a limit, as the rest of the program needs it."""
+        return Traits(
+            states=self.states,
+            traced_by=self.traced_by,
+            carriage=Carriage.upload,
+            enforces=_ENFORCES[self.structured],
+            priced=self.priced,
+            key_variables=(self.key_variable, *self.more_keys),
+            address_variable=self.url_variable,
+            more_variables=(self.version_variable,) if self.version_variable else (),
+            address_needed=not self.url,
+            settings=("price_as",) if self.priced is PriceSource.told else (),
+            names_deployments=self.azure,
+            cancels=self.cancels,
+        )
 
     @property
     def limits(self) -> Limits:
@@ -91,6 +137,9 @@ AZURE = Profile(  # PROVIDERS §6
     azure=True,
     url_variable="AZURE_OPENAI_ENDPOINT",
     key_variable="AZURE_OPENAI_API_KEY",
+    more_keys=("AZURE_OPENAI_AD_TOKEN",),
+    version_variable="OPENAI_API_VERSION",
+    priced=PriceSource.told,
     key_header="api-key",
     windows=("24h",),
     expires=False,  # a target: jobs go on until they are done or cancelled
@@ -111,7 +160,7 @@ GROQ = Profile(  # PROVIDERS §7
     key_variable="GROQ_API_KEY",
     windows=("24h", "2d", "3d", "4d", "5d", "6d", "7d", "48h", "72h", "96h", "120h", "144h", "168h"),
 )
-COMPATIBLE = Profile(name="compatible", title="The compatible server")
+COMPATIBLE = Profile(name="compatible", title="The compatible server", priced=PriceSource.told)
 
 KNOWN = {profile.name: profile for profile in (OPENAI, AZURE, GROQ)}
 SWITCHES = {one.name: one for one in fields(Profile) if "says" in one.metadata}
@@ -128,7 +177,7 @@ def compatible(table: Mapping[str, Any]) -> Profile:
         raise ValueError(f"{LIKE} is {like!r}: name {', '.join(KNOWN)}, or leave it out.")
     base = KNOWN.get(like, COMPATIBLE)
     if base is not COMPATIBLE:
-        base = replace(base, name=COMPATIBLE.name, title=COMPATIBLE.title)
+        base = replace(base, name=COMPATIBLE.name, title=COMPATIBLE.title, priced=COMPATIBLE.priced, more_keys=())
     made = {name: _read(name, value) for name, value in table.items() if name != LIKE}
     profile = replace(base, **made)
     if not _WINDOW.fullmatch(profile.window) or (base.windows and profile.window not in base.windows):
@@ -168,4 +217,9 @@ def _seconds(window: str) -> int:
     return int(number) * {"h": 3_600, "d": 86_400}[unit]
 
 
+_ENFORCES = {
+    "json_schema": Enforcement.strict,
+    "json_object": Enforcement.json_object,
+    "none": Enforcement.words,
+}
 _KINDS = {str: "a text", bool: "true or false", int: "a whole number from 1"}

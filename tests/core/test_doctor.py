@@ -6,6 +6,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -19,6 +20,7 @@ from storage.duckfile import DuckFile
 from tests.storage.stores import CREDENTIALS
 from tests.world import TASK, World
 
+ROLE = "arn:aws:iam::000000000000:role/batch"
 MakeWorld = Callable[..., World]
 
 
@@ -171,6 +173,29 @@ def test_a_wrong_choice_is_exit_2_and_the_store_is_checked_all_the_same(
     assert next(iter(settings.values())) in failed(checks)["task"]
     assert exit_code(checks) == 2
     assert states(checks)["create once"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"shard_requests": 50_001}, "shard_requests is 50,001, and openai takes 50,000"),
+        ({"shard_bytes": 300_000_000}, "shard_bytes is 300,000,000, and openai takes 200,000,000"),
+        ({"provider": "bedrock"}, "There is no bedrock_role_arn"),
+        ({"provider": "bedrock", "bedrock_role_arn": "batch"}, "'batch' cannot be a bedrock_role_arn"),
+        ({"provider": "bedrock", "bedrock_role_arn": ROLE, "bedrock_kms_key": "k"}, "'k' cannot be a bedrock_kms_key"),
+    ],
+    ids=str,
+)
+def test_a_setting_the_provider_cannot_keep_is_refused(make_world: MakeWorld, settings: dict[str, Any], told: str):
+    checks = examine(make_world("openai").desk(**settings))
+    assert told in failed(checks)["limits"]
+    assert exit_code(checks) == 2
+
+
+def test_the_limits_of_the_provider_are_told(make_world: MakeWorld):
+    checks = examine(make_world("openai").desk(provider="bedrock", bedrock_role_arn=ROLE))
+    told = next(check.detail for check in checks if check.name == "limits")
+    assert told == "a batch of bedrock: 100 to 50,000 requests, 1 GB, a request 16.78 MB"
 
 
 def test_a_wrong_clock_is_told(make_world: MakeWorld):

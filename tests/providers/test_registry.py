@@ -24,7 +24,6 @@ ACCOUNT = {
     "GROQ_API_KEY": "k",
 }
 SOMEWHERE = {"OPENAI_BASE_URL": "https://llm.example/v1"}
-KEY_OF = {"bedrock": "AWS_ACCESS_KEY_ID", "azure": "AZURE_OPENAI_API_KEY", "compatible": "OPENAI_API_KEY"}
 KEYS = (
     *("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "GROQ_API_KEY"),
     *("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"),
@@ -84,7 +83,7 @@ def test_without_a_key_a_person_is_needed(name: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.9:1/v1")
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "http://127.0.0.9:1/openai/v1")
-    wanted = f"set {KEY_OF.get(name, f'{name.upper()}_API_KEY')}"
+    wanted = f"set {providers.traits(name).key_variables[0]}"
     with pytest.raises(Unavailable, match=wanted) as caught:
         providers.connect(name)
     assert caught.value.kind == "blocked"
