@@ -287,9 +287,9 @@ def purge(job: str, yes: bool, local_only: bool, **flags: Any) -> int:
 def doctor(**flags: Any) -> int:
     """Check everything before money is spent.
 
-    Settings, task, limits, key, provider, clock, disk, DuckDB, and that the store really keeps what it promises: of 16 writers
-    that race for one key, one wins. Buys nothing, leaves nothing behind. Exits with 2 where settings or task are
-    wrong, with 6 where provider or store are.
+    Settings, task, limits, key, provider, clock, disk, DuckDB, and that the store really keeps what it promises: of 16
+    writers that race for one key, one wins. Buys nothing, leaves nothing behind. Exits with 2 where settings or task
+    are wrong, with 6 where provider or store are.
     """
     from batchjobs import actions
 
