@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -144,14 +145,12 @@ class Pricing:
     rates: RateCard
     max_output_tokens: int
 
-    def likely(self, body_bytes: int) -> Decimal:
-        return self.rates.batch_cost(likely_usage(body_bytes, self.max_output_tokens))
+    def likely(self, body_bytes: int, *, at_once: bool = False) -> Decimal:
+        return self.rates.cost(likely_usage(body_bytes, self.max_output_tokens), at_once=at_once)
 
-    def likely_sync(self, body_bytes: int) -> Decimal:
-        return self.rates.sync_cost(likely_usage(body_bytes, self.max_output_tokens))
-
-    def ceiling(self, body_bytes: int, max_output_tokens: int | None = None) -> Decimal:
-        return self.rates.batch_cost(Usage(ceiling_tokens(body_bytes), max_output_tokens or self.max_output_tokens))
+    def ceiling(self, body_bytes: int, max_output_tokens: int | None = None, *, at_once: bool = False) -> Decimal:
+        most = Usage(ceiling_tokens(body_bytes), max_output_tokens or self.max_output_tokens)
+        return self.rates.cost(most, at_once=at_once)
 
 
 class Keeper(Protocol):
@@ -162,17 +161,26 @@ class Keeper(Protocol):
 
 @dataclass(slots=True)
 class _Draft:
-    """A shard being written: its lines go to disk at once, what must be known of them stays in columns."""
+    """A shard being written: its lines go to disk at once, what must be known of them stays in columns.
+
+    `few` are its requests for as long as they are too few for a batch.
+    """
 
     id: str
     path: Path
     out: BinaryIO | zstandard.ZstdCompressionWriter
+    at_once: bool = False
     sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     bytes: int = 0
     tokens: int = 0
     estimated: Decimal = Decimal(0)
     ceiling: Decimal = Decimal(0)
     columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in REQUESTS.names})
+    few: list[tuple[Request, int | None]] = field(default_factory=list)
+
+    @property
+    def requests(self) -> int:
+        return len(self.columns["request_key"])
 
 
 @dataclass(slots=True)
@@ -230,14 +238,21 @@ class Packer:
         draft.sha.update(line)
         draft.bytes += len(line)
         draft.tokens += tokens
-        draft.estimated += self.pricing.likely(len(request.body))
-        draft.ceiling += self.pricing.ceiling(len(request.body), max_output_tokens)
+        draft.estimated += self.pricing.likely(len(request.body), at_once=draft.at_once)
+        draft.ceiling += self.pricing.ceiling(len(request.body), max_output_tokens, at_once=draft.at_once)
         row = (request.key, custom_id, request.item_id, request.line, tokens, request.summary)
         for column, value in zip(draft.columns.values(), row, strict=True):
             column.append(value)
+        if self._too_few(draft):
+            draft.few.append((request, max_output_tokens))
+        else:
+            draft.few.clear()
+
+    def _too_few(self, draft: _Draft) -> bool:
+        return draft.requests < self.limits.requests_min and self.format.traits.at_once and not draft.at_once
 
     def _full(self, draft: _Draft, request: Request) -> bool:
-        count, limits = len(draft.columns["request_key"]), self.limits
+        count, limits = draft.requests, self.limits
         if count < limits.requests_min:
             return self._bursting(draft, request)
         tokens = draft.tokens + ceiling_tokens(len(request.body))
@@ -247,23 +262,36 @@ class Packer:
 
     def _bursting(self, draft: _Draft, request: Request) -> bool:
         """More than the provider takes."""
-        count, size = len(draft.columns["request_key"]), draft.bytes + len(request.body) + 300
-        return count >= self.limits.requests_max or size > self.limits.bytes_max
+        size = draft.bytes + len(request.body) + 300
+        return draft.requests >= self.limits.requests_max or size > self.limits.bytes_max
 
-    def _open(self, shard: str) -> _Draft:
+    def _open(self, shard: str, *, at_once: bool = False) -> _Draft:
         if self.format.traits.reads_store:
             path = self.spool / f"{shard}.jsonl"
-            return _Draft(shard, path, path.open("wb"))
+            return _Draft(shard, path, path.open("wb"), at_once)
         path = self.spool / f"{shard}.jsonl.zst"
         out = zstandard.ZstdCompressor(level=3).stream_writer(path.open("wb"), closefd=True)
-        return _Draft(shard, path, out)
+        return _Draft(shard, path, out, at_once)
 
     def _keep(self) -> None:
-        """Keep the open shard in the store: its requests first, then which request is which item."""
+        """Keep the open shard, or where it is too little for a batch every request of it as a shard of its own."""
         draft, self._draft = self._draft, None
         if draft is None:
             return
         draft.out.close()
+        if not self._too_few(draft):
+            self._store(draft)
+            return
+        draft.path.unlink()
+        for name, (request, max_output_tokens) in zip(chain([draft.id], self.names), draft.few, strict=False):
+            self._draft = single = self._open(name, at_once=True)
+            self._put(request, max_output_tokens)
+            single.out.close()
+            self._store(single)
+        self._draft = None
+
+    def _store(self, draft: _Draft) -> None:
+        """Its requests first, then which request is which item."""
         table = draft.path.with_suffix(".parquet")
         write_parquet(table, REQUESTS, draft.columns)
         packed = not self.format.traits.reads_store
@@ -283,12 +311,13 @@ class Packer:
             requests_key=keys,
             body_sha256=draft.sha.hexdigest(),
             id_prefix=f"{self.short}-{draft.id}-",
-            requests=len(draft.columns["request_key"]),
+            requests=draft.requests,
             bytes=draft.bytes,
             tokens=draft.tokens,
             estimated_cost=draft.estimated,
             ceiling_cost=draft.ceiling,
             parent=self.parent,
+            at_once=draft.at_once,
         )
 
 

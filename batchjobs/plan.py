@@ -30,6 +30,7 @@ class ShardPlan(msgspec.Struct, frozen=True):
     ceiling_cost: Decimal
     parent: str | None = None
     wanted: bool = False  # a person asked for it: it is sent even when the job was cancelled before
+    at_once: bool = False  # one request, too little for a batch: answered by itself, at the full price
 
 
 class TaskRef(msgspec.Struct, frozen=True):

@@ -33,6 +33,10 @@ class RateCard(msgspec.Struct, frozen=True):
     context_tokens: int | None = None
     source: str = ""
 
+    def cost(self, usage: Usage, *, at_once: bool) -> Decimal:
+        """What a request costs: in a batch, or answered at once."""
+        return self.sync_cost(usage) if at_once else self.batch_cost(usage)
+
     def batch_cost(self, usage: Usage) -> Decimal:
         return _cost(self.batch, usage)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batchjobs.jobs import Job
-from batchjobs.plan import Plan
+from batchjobs.plan import Plan, ShardPlan
 from batchjobs.poll import Round
 from batchjobs.purge import Holdings
 from batchjobs.shards import Phase, Shard
@@ -83,6 +83,11 @@ def bought(job: Job) -> int:
     return sum(shard.plan.requests for shard in job.shards if shard.phase is Phase.settled and shard.bought)
 
 
+def at_once(shards: Iterable[ShardPlan]) -> int:
+    """Requests that are answered by themselves, because they were too few for a batch of the provider."""
+    return sum(shard.at_once for shard in shards)
+
+
 def this_run(before: Job, after: Job) -> dict[str, Any]:
     """What one command added to a job. A job that was finished before gives all its answers again, for nothing."""
     reused = before.succeeded if before.finished else after.plan.reused
@@ -102,6 +107,7 @@ def plan_document(plan: Plan, already: bool, dry_run: bool) -> dict[str, Any]:
         "carried": plan.carried,
         "requests": plan.requests,
         "shards": len(plan.shards),
+        "at_once": at_once(plan.shards),
         "estimated_cost_usd": money(plan.estimated_cost),
         "ceiling_cost_usd": money(plan.ceiling_cost),
         "estimated_saving_usd": money(plan.estimated_sync_cost - plan.estimated_cost),
@@ -124,6 +130,10 @@ def plan_table(plan: Plan, already: bool, dry_run: bool) -> Table:
         f"{plan.reused:,}" + (f"  ({plan.carried:,} more share a request or wait for one)" if plan.carried else ""),
     )
     table.add_row("to buy", f"{plan.requests:,} requests in {len(plan.shards):,} shards, {plan.provider} {plan.model}")
+    if at_once(plan.shards):
+        table.add_row(
+            "at once", f"{at_once(plan.shards):,} of them, too few for a batch: one by one, at the full price"
+        )
     table.add_row("cost", f"likely ${plan.estimated_cost:.4f}, at most ${plan.ceiling_cost:.4f}")
     table.add_row("saving", f"${plan.estimated_sync_cost - plan.estimated_cost:.4f} against synchronous calls")
     return table
@@ -143,6 +153,8 @@ def job_table(job: Job, now: dict[str, Any] | None = None) -> Table:
     table.add_row("in flight", f"{job.in_flight:,}")
     table.add_row("reused", f"{now['reused'] if now else plan.reused:,}")
     table.add_row("bought", f"{bought(job):,} requests, retries included")
+    if singles := at_once([shard.plan for shard in job.shards if shard.phase is Phase.settled and shard.bought]):
+        table.add_row("at once", f"{singles:,} of them, too few for a batch: one by one, at the full price")
     table.add_row("cost", f"${job.cost:.4f}")
     table.add_row("saved", f"${job.sync_cost - job.cost:.4f} against synchronous calls")
     if now:

@@ -115,7 +115,7 @@ def next_step(shard: Shard, policy: Policy) -> Step:
         return policy.canary
     if shard.not_before is not None and policy.now < shard.not_before <= policy.now + BOUNCE_WAIT_MAX:
         return Hold(f"{shard.reason}; next try after {shard.not_before:%H:%M:%S} UTC")
-    if shard.plan.requests < policy.requests_min:
+    if shard.plan.requests < policy.requests_min and not shard.plan.at_once:
         return _too_few(shard, policy)
     if policy.room_tokens is not None and shard.plan.tokens > policy.room_tokens:
         return _no_room(shard, policy)
@@ -167,7 +167,7 @@ def canary_hold(job: Job, shard: Shard) -> Hold | None:
 
     A person's `retry` of what failed gives the canary another chance; the rest follows when that goes well.
     """
-    if not job.plan.canary or root_of(shard) == root_of(job.shards[0]):
+    if not job.plan.canary or job.shards[0].plan.at_once or root_of(shard) == root_of(job.shards[0]):
         return None
     family = [one for one in job.shards if root_of(one) == root_of(job.shards[0])]
     if any(one.phase is not Phase.settled or job.retry_due(one) for one in family):
@@ -384,6 +384,7 @@ class Sender:
             model=job.model,
             id_prefix=plan.id_prefix,
             output_url=f"{store}/{answers_prefix(job.job, job.provider, plan.id)}",
+            at_once=plan.at_once,
         )
 
 

@@ -240,7 +240,7 @@ def _told(job: Job, shard: Shard, settlement: Settlement) -> tuple[dict[str, lis
     decided = [d for d in settlement.decided if d is not None]
     if len(decided) != shard.plan.requests:
         raise Broken(f"Shard {shard.plan.id}: {len(decided)} outcomes for {shard.plan.requests} requests.")
-    columns = _columns(settlement, decided, job.plan.rates)
+    columns = _columns(settlement, decided, job.plan.rates, at_once=shard.plan.at_once)
     return columns, _summary(decided, columns) | {"strays": len(settlement.strays["kind"])}
 
 
@@ -275,7 +275,9 @@ def keep(desk: Desk, path: Path, make_key: Callable[[str, int], str], first: int
             return key
 
 
-def _columns(settlement: Settlement, decided: Sequence[Decided], rates: RateCard) -> dict[str, list[Any]]:
+def _columns(
+    settlement: Settlement, decided: Sequence[Decided], rates: RateCard, *, at_once: bool
+) -> dict[str, list[Any]]:
     usages = [d.reply.usage for d in decided]
     return {
         "custom_id": list(settlement.custom_ids),
@@ -289,7 +291,7 @@ def _columns(settlement: Settlement, decided: Sequence[Decided], rates: RateCard
         "output_tokens": [u.output_tokens for u in usages],
         "cache_read_tokens": [u.cache_read_tokens for u in usages],
         "cache_write_tokens": [u.cache_write_tokens for u in usages],
-        "cost_usd": [rates.batch_cost(u) for u in usages],
+        "cost_usd": [rates.cost(u, at_once=at_once) for u in usages],
         "sync_cost_usd": [rates.sync_cost(u) for u in usages],
         "raw_key": [d.raw_key for d in decided],
         "raw_line": [d.raw_line for d in decided],

@@ -253,7 +253,7 @@ class _Packing:
                 else:
                     self._reject(items.name, made)
             for request in self._screen(items.name, requests):
-                self.sync_cost += packer.pricing.likely_sync(len(request.body))
+                self.sync_cost += packer.pricing.likely(len(request.body), at_once=True)
                 packer.add(request)
         packer.close()
         return self._plan(items, packer, dry_run)

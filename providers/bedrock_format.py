@@ -62,6 +62,7 @@ TRAITS = Traits(
     address_variable=aws.address_variable("bedrock"),
     settings=("store", "bedrock_role_arn"),
     names_model=False,
+    at_once=True,
 )
 MESSAGE_LENGTH = 500
 _BETWEEN = b',"modelInput":'

@@ -159,6 +159,7 @@ class Traits:
     names_model: bool = True  # a request body says which model it is for
     names_deployments: bool = False  # what it calls a model is the name of a deployment
     cancels: bool = True
+    at_once: bool = False  # answers a single request at once, where a batch would be too small
 
     @property
     def reads_store(self) -> bool:
@@ -193,6 +194,7 @@ class ShardFile:
     model: str
     id_prefix: str  # every custom_id in the shard begins with it, and no other shard's does
     output_url: str = ""  # the folder of our object store for what such a provider answers, with a slash at its end
+    at_once: bool = False  # no batch: its one request is answered by `create` itself, at the full price
 
 
 class Objects(Protocol):
@@ -209,6 +211,10 @@ class Objects(Protocol):
 
     def local(self, key: str) -> AbstractContextManager[Path]:
         """The object as a local file inside a `with` block."""
+        ...
+
+    def create(self, key: str, data: bytes) -> None:
+        """Keep an object, durably, unless there is another of its key."""
         ...
 
 
@@ -383,7 +389,10 @@ class Provider(Protocol):
         ...
 
     def create(self, shard: ShardFile, staged: str, tag: Tag) -> str:
-        """Buy the batch with exactly one attempt on the wire; returns its id. Raises only Refused or OutcomeUnknown."""
+        """Buy the batch with exactly one attempt on the wire; returns its id.
+
+        Raises only Refused or OutcomeUnknown, and the store's own errors where an answer could not be kept in it.
+        """
         ...
 
     def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:

@@ -1,19 +1,20 @@
 """A whole night on Bedrock: shards and answers in one S3 bucket, a token that buys once (RELIABILITY §4.1)."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchjobs.errors import Unreachable, UsageError
+from batchjobs.errors import OverBudget, Unreachable, UsageError
 from batchjobs.verify import verify
 from providers.emulator import BedrockSettings, Fault, Rates
 from storage import open_store
 from tests.world import World, documents
 
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
-CREATE = "POST /model-invocation-job"
+CREATE, INVOKE = "POST /model-invocation-job", "POST /model/*"
 ASKED: dict[str, Any] = {"model": MODEL, "bedrock_role_arn": "arn:aws:iam::000000000000:role/batch"}
 
 
@@ -21,7 +22,8 @@ ASKED: dict[str, Any] = {"model": MODEL, "bedrock_role_arn": "arn:aws:iam::00000
 def make_aws(make_world: Callable[..., World], s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     def make(**options: Any) -> World:
         world = make_world("bedrock", s3_url, **({"bedrock": BedrockSettings()} | options))
-        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", world.emulator.url)
+        for name in ("AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"):
+            monkeypatch.setenv(name, world.emulator.url)
         return world
 
     return make
@@ -30,6 +32,14 @@ def make_aws(make_world: Callable[..., World], s3_url: str, monkeypatch: pytest.
 @pytest.fixture
 def world(make_aws: Callable[..., World]) -> World:
     return make_aws()
+
+
+def keys(world: World, prefix: str) -> list[str]:
+    return list(open_store(world.store).keys(prefix))
+
+
+def asked(world: World) -> int:
+    return sum(one.path.startswith("/model/") for one in world.emulator.requests)
 
 
 def test_a_night_ends_with_every_answer_and_its_proof(world: World) -> None:
@@ -69,19 +79,64 @@ def test_a_repetition_that_is_refused_proves_nothing(world: World, status: int, 
     assert set(world.billed().values()) == {1}
 
 
-def test_what_is_too_little_for_a_batch_fails_with_the_reason_and_costs_nothing(world: World) -> None:
+def test_what_is_too_little_for_a_batch_is_answered_one_by_one_at_the_full_price(world: World) -> None:
     """PROVIDERS §3.2: never padded."""
-    job = world.run(world.write(documents(99)), **ASKED)
-    assert (job.succeeded, job.failed, world.emulator.batches) == (0, 99, [])
-    assert job.shards[0].counts == {"failed": 99}
-
-
-def test_failed_records_too_few_for_a_batch_are_named(make_aws: Callable[..., World]) -> None:
-    world = make_aws(rates=Rates(transient=0.1))
-    job = world.run(world.write(documents(200)), **ASKED)
-    assert job.succeeded + job.failed == 200
-    assert job.failed > 0
+    job = world.run(world.write(documents(3)), **ASKED)
+    assert (job.state, job.succeeded, len(job.shards), world.emulator.batches) == ("finished", 3, 3, [])
+    assert (sum(world.billed().values()), job.cost) == (3, job.sync_cost)
     assert verify(world.desk(**ASKED)).violations == []
+    assert world.sql("SELECT count(*), sum(cost_usd) FROM results") == [(3, job.cost)]
+
+
+def test_failed_records_too_few_for_a_batch_are_answered_one_by_one(make_aws: Callable[..., World]) -> None:
+    world = make_aws(rates=Rates(transient=0.1))
+    job = world.run(world.write(documents(200)), max_attempts=6, **ASKED)
+    assert (job.succeeded, job.failed, len(world.emulator.batches)) == (200, 0, 1)
+    assert sum(shard.plan.at_once for shard in job.shards) > 10
+    assert verify(world.desk(**ASKED)).violations == []
+
+
+def test_a_lost_answer_that_no_token_protects_is_held_and_asked_for_once(world: World) -> None:
+    world.emulator.add_fault(Fault(action="accept_then_drop", route=INVOKE))
+    job = world.run(world.write(documents(3)), rebuy_unknown=False, **ASKED)
+    assert (job.succeeded, job.in_flight, asked(world)) == (2, 1, 3)
+    assert set(world.billed().values()) == {1}
+
+
+@pytest.mark.parametrize("told", [1, 0], ids=["intent", "nothing"])
+def test_an_answer_that_is_kept_is_found_though_nobody_said_so(world: World, told: int) -> None:
+    """Killed between the answer and the record of it; or the ledger was lost."""
+    source = world.write(documents(1))
+    job = world.run(source, **ASKED)
+    lost = [key for key in keys(world, f"jobs/{job.id}/") if "/ledger/1-" in key and int(key[-11:-5]) > told]
+    for key in [*lost, *keys(world, f"jobs/{job.id}/raw/")]:
+        open_store(world.store).delete(key)
+    assert world.run(source, **ASKED).succeeded == 1
+    assert asked(world) == 1
+
+
+def test_a_single_request_that_is_refused_fails_alone(world: World) -> None:
+    world.emulator.add_fault(Fault(action="status", route=INVOKE, status=400, code="ValidationException"))
+    job = world.run(world.write(documents(3)), **ASKED)
+    assert (job.succeeded, job.failed, sum(world.billed().values())) == (2, 1, 2)
+
+
+def test_single_requests_count_in_full_under_the_cap(world: World) -> None:
+    source = world.write(documents(3))
+    plan = world.accept(source, **ASKED).plan
+    assert plan.ceiling_cost > plan.estimated_cost == plan.estimated_sync_cost
+    with pytest.raises(OverBudget):
+        world.accept(world.write(documents(3, "b")), max_cost=plan.ceiling_cost * Decimal("0.9"), **ASKED)
+
+
+def test_a_control_plane_of_ones_own_is_not_enough_for_single_requests(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be answered, and paid, at AWS itself."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
+    with pytest.raises(Unreachable, match="set both"):
+        world.run(world.write(documents(3)), **ASKED)
+    assert asked(world) == 0
 
 
 def test_an_expired_job_is_bought_again_for_what_did_not_run(world: World) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from batchjobs.pack import Packer, Pricing, Request, ShardLimits, key_salt, shard_limits
-from batchjobs.prices import FREE
+from batchjobs.prices import FREE, RateCard, Rates
 from batchjobs.settle import raw_lines, unpacked
 from providers import load_format
 from storage.contract import Damaged
@@ -63,7 +64,7 @@ def packed(spool: Path, limits: ShardLimits, number: int, size: int = 100, **opt
     ("number", "shards"),
     [
         (0, []),
-        (5, [5]),
+        (5, [1] * 5),
         (30, [30]),
         (100, [100]),
         (101, [101]),
@@ -82,15 +83,27 @@ def test_without_a_minimum_every_shard_is_filled_and_the_rest_stands_alone(tmp_p
     assert packed(tmp_path, ShardLimits(requests=100, bytes=10_000_000, tokens=None), 201) == [100, 100, 1]
 
 
-def test_a_remainder_that_the_provider_would_not_take_with_its_neighbour_stands_alone(tmp_path: Path):
+def test_a_remainder_that_the_provider_would_not_take_with_its_neighbour_is_answered_one_by_one(tmp_path: Path):
     tight = replace(ROOMY, bytes=50_000, bytes_max=51_000)
-    assert packed(tmp_path, tight, 60, size=890) == [51, 9]
+    assert packed(tmp_path, tight, 60, size=890) == [51, *[1] * 9]
+
+
+def test_single_requests_are_priced_in_full_and_lie_as_shards_of_their_own(tmp_path: Path):
+    kept, (half, full) = Kept(), [(Rates(*[Decimal(price)] * 4),) for price in (1, 2)]
+    one = replace(packer(tmp_path, ROOMY, kept), pricing=Pricing(RateCard(half, full), 100))
+    for request in requests(3):
+        one.add(request)
+    one.close()
+    assert [(shard.id, shard.at_once) for shard in one.shards] == [(f"1-0000{n}", True) for n in (1, 2, 3)]
+    assert [kept.objects[shard.key].count(b"\n") for shard in one.shards] == [1, 1, 1]
+    size = len(next(iter(requests(1))).body)
+    assert one.shards[0].ceiling_cost == one.pricing.ceiling(size, at_once=True) == 2 * one.pricing.ceiling(size)
 
 
 def test_large_requests_fill_a_shard_only_once_they_are_enough(tmp_path: Path):
     """A person's limit on the bytes gives way to the provider's minimum, not to its maximum."""
     assert packed(tmp_path, replace(ROOMY, bytes=5_000), 60, size=1_000) == [30, 30]
-    assert packed(tmp_path, replace(ROOMY, bytes=5_000, bytes_max=12_000), 24, size=1_000) == [10, 10, 4]
+    assert packed(tmp_path, replace(ROOMY, bytes=5_000, bytes_max=12_000), 24, size=1_000) == [1] * 24
 
 
 def test_a_canary_is_at_least_a_batch(tmp_path: Path):
@@ -119,7 +132,7 @@ def test_a_shard_that_the_provider_reads_itself_lies_there_as_it_is(tmp_path: Pa
     """DESIGN §4"""
     kept = Kept()
     one = packer(tmp_path, ROOMY, kept)
-    for request in requests(3):
+    for request in requests(30):
         one.add(request)
     one.close()
     (plan,) = one.shards
@@ -131,12 +144,12 @@ def test_plain_and_packed_shards_are_read_alike(tmp_path: Path):
     for name, format_ in (("plain", BEDROCK), ("packed", OPENAI)):
         kept = Kept()
         one = replace(packer(tmp_path, ROOMY, kept), format=format_)
-        for request in requests(3):
+        for request in requests(30):
             one.add(request)
         one.close()
         path = tmp_path / f"{name}.{one.shards[0].key.partition('.')[2]}"
         path.write_bytes(kept.objects[one.shards[0].key])
-        assert [format_.body(line + b"\n") for line in raw_lines(path)] == [r.body for r in requests(3)]
+        assert [format_.body(line + b"\n") for line in raw_lines(path)] == [r.body for r in requests(30)]
 
 
 def test_a_packed_shard_that_is_not_is_damaged(tmp_path: Path):

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from providers import bedrock_now, load_format
-from providers.bedrock_format import BedrockFormat
+from providers import load_format
 from providers.bedrock_now import BedrockNow
-from providers.contract import Connection, Outcome, OutcomeUnknown, Refused
+from providers.contract import Outcome, OutcomeUnknown, Refused
 from providers.emulator import Emulator, Fault
 from tests.providers.kit import BEDROCK, CONVERSE, prompt, template
 from tests.storage.stores import CREDENTIALS
@@ -31,7 +30,7 @@ def asked(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     opened: list[BedrockNow] = []
 
     def connect(case: tuple[str, str] = BEDROCK, timeout_s: float = 10.0) -> BedrockNow:
-        opened.append(bedrock_now.connect(BedrockFormat(case[1]), Connection(timeout_s=timeout_s)))
+        opened.append(BedrockNow(case[1], timeout_s, None))
         return opened[-1]
 
     yield connect

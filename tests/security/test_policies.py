@@ -43,11 +43,16 @@ def operations(service: str) -> set[str]:
     return {name.lower() for name in model.operation_names}
 
 
+RUNTIME = operations("bedrock-runtime")
+
+
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda path: path.stem)
 def test_every_action_is_a_real_one(policy: Path):
     for action in actions(policy.stem) | actions(policy.stem, "Deny"):
         service, name = action.split(":")
-        known = OPERATIONS.get(action, name).lower() in operations(service)
+        known = OPERATIONS.get(action, name).lower() in operations(service) | (
+            RUNTIME if service == "bedrock" else set()
+        )
         assert known or action in PERMISSION_ONLY, action
 
 
@@ -88,7 +93,9 @@ def test_the_runner_may_call_what_the_store_calls_but_for_deleting():
 
 def test_the_runner_may_call_what_bedrock_takes_and_nothing_else():
     used = {name for name in calls("providers/bedrock.py") if name.lower() in operations("bedrock")}
-    assert actions("runner-bedrock") == {f"bedrock:{name}" for name in used} | {"iam:PassRole"}
+    now = {"Converse": "InvokeModel"}  # the permission that both need
+    now_used = {now.get(name, name) for name in calls("providers/bedrock_now.py") if name.lower() in RUNTIME}
+    assert actions("runner-bedrock") == {f"bedrock:{name}" for name in used | now_used} | {"iam:PassRole"}
 
 
 def test_plans_and_ledgers_are_never_deleted():
