@@ -35,7 +35,10 @@ def facts(made: Format) -> dict[str, str]:
     """One provider in words."""
     limits, traits = made.limits, made.traits
     return {
-        "batch": batch_words(limits),
+        "batch": batch_words(limits) + (" (documented; doctor asks for yours)" if traits.limits_vary else ""),
+        "too little": "answered one by one, at the full price"
+        if traits.at_once
+        else "one request is enough for a batch",
         "window": _window(limits),
         "kept": "in our own bucket" if traits.reads_store else f"{limits.retention_s // DAY_S} days",
         "statuses": ", ".join(f"{state}: {' '.join(words)}" for state, words in _words(traits).items()),

@@ -8,9 +8,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import providers
 from batchjobs.env import Env
@@ -90,6 +92,13 @@ class Desk:
     def format(self, name: str, endpoint: str) -> Format:
         """How this provider writes requests and results; needs no key and no network."""
         return providers.load_format(name, endpoint, self.settings.compatible)
+
+    def format_of(self, plan: Plan) -> Format:
+        """The same with the limits that a job was packed by: they hold for its retries, whatever they are by then."""
+        made = self.format(plan.provider, plan.endpoint)
+        if plan.bounds is not None:
+            made.limits = replace(made.limits, **msgspec.structs.asdict(plan.bounds))
+        return made
 
     def append(self, job: str, ledger: str, after: int, event: str, data: Mapping[str, Any]) -> int | None:
         """Write the next record of a ledger; its number, or None when another process took that step first."""

@@ -94,14 +94,24 @@ def _limits(desk: Desk) -> Iterator[Check]:
     except ValueError as error:
         yield Check("limits", "failed", str(error), UsageError.exit_code)
         return
-    asked = {"shard_requests": (settings.shard_requests, made.limits.requests)}
-    asked["shard_bytes"] = (settings.shard_bytes, made.limits.bytes)
+    found = providers.measure(made, _model(desk), settings.options_of(settings.provider))
+    limits = found.limits
+    asked = {"shard_requests": (settings.shard_requests, limits.requests)}
+    asked["shard_bytes"] = (settings.shard_bytes, limits.bytes)
     for name, (wanted, most) in asked.items():
         if wanted is not None and wanted > most:
             text = f"{name} is {wanted:,}, and {settings.provider} takes {most:,} a batch: lower it, or leave it out"
             yield Check("limits", "failed", text, UsageError.exit_code)
             return
-    yield Check("limits", "ok", f"a batch of {settings.provider}: {batch_words(made.limits)}")
+    yield Check("limits", "ok", f"a batch of {settings.provider}: {batch_words(limits)}: {found.source}")
+
+
+def _model(desk: Desk) -> str:
+    """The model's name, or "" where a wrong setting leaves it open; that is told by another check."""
+    try:
+        return resolve(desk.settings, "-", None, desk).template.model
+    except UsageError:
+        return desk.settings.model or ""
 
 
 def _provider(desk: Desk) -> Iterator[Check]:

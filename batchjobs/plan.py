@@ -33,6 +33,14 @@ class ShardPlan(msgspec.Struct, frozen=True):
     at_once: bool = False  # one request, too little for a batch: answered by itself, at the full price
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """The provider's limits that a job was packed by, where they vary: they hold to its end."""
+
+    requests_min: int
+    requests: int
+    bytes: int
+
+
 class TaskRef(msgspec.Struct, frozen=True):
     """Which task a job runs, and what its answers look like, so that results can be read without the task's code."""
 
@@ -74,6 +82,7 @@ class Plan(msgspec.Struct, frozen=True):
     canary: int | None = None
     carried_key: str | None = None
     rejects_key: str | None = None
+    bounds: Bounds | None = None
     format: int = FORMAT
 
 

@@ -166,7 +166,7 @@ def policy_for(desk: Desk, job: Job, others: list[Job], shard: Shard, own: bool 
         room_tokens=None if limit is None else limit - open_tokens,
         queue_idle=open_tokens == 0,
         room_cost=None if cap is None else cap - job.committed,
-        requests_min=provider_format.limits.requests_min,
+        requests_min=desk.format_of(job.plan).limits.requests_min,
         idempotent=provider_format.traits.idempotent and not shard.plan.at_once,  # there, a token means nothing
     )
 

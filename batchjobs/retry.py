@@ -108,7 +108,7 @@ def _requests(desk: Desk, shard: Shard, lines: Format, again: dict[int, Revision
 
 def _packer(desk: Desk, job: Job, shard: Shard, attempt: int, spool: Path, tokens: int | None) -> Packer:
     settings, plan = desk.settings, job.plan
-    provider_format = desk.format(plan.provider, plan.endpoint)
+    provider_format = desk.format_of(plan)
     return Packer(
         store=desk.store,
         format=provider_format,

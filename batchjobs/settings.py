@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import providers
 from batchjobs.errors import UsageError
@@ -80,6 +80,16 @@ class Settings(BaseModel):
     bedrock_timeout_hours: int | None = Field(
         None, ge=24, le=168, description="For bedrock: how long a job may wait and run; default: AWS's, a day."
     )
+    bedrock_records_min: int | None = Field(
+        None,
+        ge=1,
+        description="For bedrock: fewest requests in a batch where Service Quotas cannot be read; default: 100.",
+    )
+    bedrock_records_max: int | None = Field(
+        None,
+        ge=1,
+        description="For bedrock: most requests in a batch where Service Quotas cannot be read; default: 50,000.",
+    )
     strict: bool = Field(False, description="Stop at the first rejected item, before anything is bought.")
 
     def options_of(self, provider: str) -> dict[str, str]:
@@ -92,6 +102,13 @@ class Settings(BaseModel):
     def _describable(cls, value: dict[str, Any]) -> dict[str, Any]:
         compatible(value)
         return value
+
+    @model_validator(mode="after")
+    def _bedrock_takes_something(self) -> "Settings":
+        least, most = self.bedrock_records_min, self.bedrock_records_max
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"bedrock_records_min is {least}, more than bedrock_records_max, which is {most}")
+        return self
 
     @field_validator("deadline")
     @classmethod

@@ -25,14 +25,14 @@ from batchjobs.pack import (
     key_salt,
     shard_limits,
 )
-from batchjobs.plan import Plan, TaskRef, identity, job_id, short_id
+from batchjobs.plan import Bounds, Plan, TaskRef, identity, job_id, short_id
 from batchjobs.prices import FREE, RateCard, quote_as
 from batchjobs.project import catch_up, open_results
 from batchjobs.settings import Settings
 from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
 from batchjobs.views import view_of
-from providers.contract import Format, Prompt, RequestTemplate
+from providers.contract import Format, Limits, Prompt, RequestTemplate
 from storage.content import file_sha8
 from storage.inputs import Input, open_input
 from storage.layout import carried_key, rejects_key
@@ -162,6 +162,7 @@ def _submit_once(
     if earlier is not None:
         return Submission(earlier, already=True)
     _learn(desk, results)
+    order.format.limits = _measured(desk, order)
     packing = _Packing(desk, order, job_id(desk.env.now(), order.task.name, mark), spool, results)
     plan = packing.run(items, dry_run)
     if dry_run:
@@ -173,6 +174,12 @@ def _submit_once(
         if plan.job in job_ids(desk.store) or results.screened_elsewhere():
             return None
     return Submission(plan)
+
+
+def _measured(desk: Desk, order: Order) -> Limits:
+    """What the provider takes now. It is asked for a new job alone: the plan of an accepted one holds its limits."""
+    documented = _format(desk.settings, order.provider, order.endpoint)
+    return providers.measure(documented, order.template.model, desk.settings.options_of(order.provider)).limits
 
 
 def _learn(desk: Desk, results: Results) -> None:
@@ -338,7 +345,14 @@ class _Packing:
             canary=settings.canary,
             carried_key=None if dry_run else self._keep(self.carried, carried_key),
             rejects_key=None if dry_run else self._keep(self.rejects, rejects_key),
+            bounds=self._bounds(),
         )
+
+    def _bounds(self) -> Bounds | None:
+        limits = self.order.format.limits
+        if not self.order.format.traits.limits_vary:
+            return None
+        return Bounds(limits.requests_min, limits.requests, limits.bytes)
 
     def _keep(self, table: RowWriter, make_key: Callable[[str, str], str]) -> str | None:
         """Put the carried items, or the rejects, beside the plan that will name them."""

@@ -14,14 +14,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from providers import anthropic, bedrock, openai
-from providers.contract import TIMEOUT_S, Connection, Format, Objects, Provider, Traits
+from providers import anthropic, bedrock, bedrock_quotas, openai
+from providers.contract import TIMEOUT_S, Connection, Format, Measured, Objects, Provider, Traits
 from providers.openai import Server
 from providers.profiles import AZURE, COMPATIBLE, GROQ, compatible
 
-__all__ = ["CHOICE", "NAMES", "address", "check_options", "connect", "endpoints", "load_format", "served_by", "traits"]
+__all__ = [
+    "CHOICE",
+    "NAMES",
+    "address",
+    "check_options",
+    "connect",
+    "endpoints",
+    "load_format",
+    "measure",
+    "served_by",
+    "traits",
+]
 
 Switches = Mapping[str, Any]
+Options = Mapping[str, str]
 
 
 class _Module(Protocol):
@@ -51,6 +63,16 @@ def load_format(name: str, endpoint: str | None = None, switches: Switches | Non
     return _module(name, switches).load_format(endpoint)
 
 
+def measure(made: Format, model: str, options: Options) -> Measured:
+    """How large a batch of `model` may be in this account: asks AWS; what others take is the same for everybody.
+
+    Buys nothing, raises nothing: what cannot be read is told in `source`.
+    """
+    if made.traits.limits_vary:
+        return bedrock_quotas.measure(made.limits, model, options)
+    return Measured(made.limits, "those that the provider documents")
+
+
 def connect(
     name: str,
     endpoint: str | None = None,
@@ -59,7 +81,7 @@ def connect(
     timeout_s: float = TIMEOUT_S,
     expires_after_s: int | None = None,
     objects: Objects | None = None,
-    options: Mapping[str, str] | None = None,
+    options: Options | None = None,
     switches: Switches | None = None,
 ) -> Provider:
     """The whole provider, for the account that the SDK's own environment variables name.
@@ -88,7 +110,7 @@ def endpoints(name: str, switches: Switches | None = None) -> tuple[str, ...]:
     return _module(name, switches).endpoints()
 
 
-def check_options(name: str, options: Mapping[str, str]) -> None:
+def check_options(name: str, options: Options) -> None:
     """Raises ValueError for options (see `connect`) that the provider would refuse; most have none."""
     if name == "bedrock":
         bedrock.check(options)

@@ -1,9 +1,11 @@
 """Clients of AWS services, for the account, region and addresses that the AWS_* variables name."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from providers.contract import Unavailable
+from providers.failures import reading
 
 REGION = ("AWS_DEFAULT_REGION", "AWS_REGION")  # boto3 itself reads only the first
 CONNECT_TIMEOUT_S = 10.0
@@ -56,6 +58,16 @@ def client(service: str, timeout_s: float) -> Any:
     except (BotoCoreError, ValueError) as error:
         text = f"{service} cannot be used ({type(error).__name__}): check the AWS_* variables and the profile."
         raise Unavailable(text, kind="blocked") from None
+
+
+def told(what: str, ask: Callable[[], Any]) -> dict[str, Any]:
+    """botocore's reading of an answer. It stumbles over JSON of another shape in ways of its own."""
+    with reading(what):
+        try:
+            answer = ask()
+        except (AttributeError, TypeError, KeyError, IndexError):
+            raise Unavailable(f"{what} cannot be read now (an answer of another shape).") from None
+    return dict(answer)
 
 
 _HOSTS = {"service-quotas": "servicequotas"}

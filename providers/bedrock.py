@@ -5,7 +5,7 @@ The shard is read, and the answers are written, by AWS in our own object store: 
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -261,7 +261,7 @@ class Bedrock:
         return self.patiently(self._read_job, ref)
 
     def _read_job(self, ref: str) -> tuple[_Job, bytes, float | None]:
-        answer = _told(f"Batch {ref}", lambda: self.client.get_model_invocation_job(jobIdentifier=ref))
+        answer = aws.told(f"Batch {ref}", lambda: self.client.get_model_invocation_job(jobIdentifier=ref))
         headers = answer.pop("ResponseMetadata", {}).get("HTTPHeaders", {})
         with reading(f"Batch {ref}"):
             return msgspec.convert(answer, _Job), msgspec.json.encode(answer), retry_after_s(headers)
@@ -278,7 +278,7 @@ class Bedrock:
             asked = asked | {"nextToken": page.next_token}
 
     def _read_page(self, asked: dict[str, Any]) -> _Page:
-        answer = _told("The list of batches", lambda: self.client.list_model_invocation_jobs(**asked))
+        answer = aws.told("The list of batches", lambda: self.client.list_model_invocation_jobs(**asked))
         with reading("The list of batches"):
             return msgspec.convert(answer, _Page)
 
@@ -300,16 +300,6 @@ class Bedrock:
                 raise
         if status_of(self._read_job(ref)[0]).state in (State.queued, State.running):  # the answer itself says nothing
             raise Unavailable(f"Batch {ref} was asked to stop and does not yet: ask again.")
-
-
-def _told(what: str, ask: Callable[[], Any]) -> dict[str, Any]:
-    """botocore's reading of an answer. It stumbles over JSON of another shape in ways of its own."""
-    with reading(what):
-        try:
-            answer = ask()
-        except (AttributeError, TypeError, KeyError, IndexError):
-            raise Unavailable(f"{what} cannot be read now (an answer of another shape).") from None
-    return dict(answer)
 
 
 def status_of(job: _Job, pause_s: float | None = None) -> Status:

@@ -63,6 +63,7 @@ TRAITS = Traits(
     settings=("store", "bedrock_role_arn"),
     names_model=False,
     at_once=True,
+    limits_vary=True,
 )
 MESSAGE_LENGTH = 500
 _BETWEEN = b',"modelInput":'

@@ -97,6 +97,14 @@ class Limits:
     requests_min: int = 1  # a smaller batch is refused
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The limits of this very account, as far as they can be known, and in `source` where they are from."""
+
+    limits: Limits
+    source: str
+
+
 class State(StrEnum):
     """Where a batch stands, in our words (PROVIDERS §8)."""
 
@@ -160,6 +168,7 @@ class Traits:
     names_deployments: bool = False  # what it calls a model is the name of a deployment
     cancels: bool = True
     at_once: bool = False  # answers a single request at once, where a batch would be too small
+    limits_vary: bool = False  # from account to account and model to model: those of the format are documented ones
 
     @property
     def reads_store(self) -> bool:

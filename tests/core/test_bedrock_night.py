@@ -175,3 +175,28 @@ def test_two_stores_with_one_job_buy_apart(world: World) -> None:
     second = world.run(source, **ASKED | {"store": f"{world.store}-b"})
     assert first.id == second.id
     assert (first.succeeded, second.succeeded, len(world.emulator.batches)) == (100, 100, 2)
+
+
+def test_a_job_is_packed_by_the_accounts_own_limits_to_its_end(
+    make_aws: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PROVIDERS §3.2: what AWS says later is for later jobs, and asked for by those alone."""
+    rules = BedrockSettings(min_records=20, file_records=60, job_records=60)
+    world = make_aws(bedrock=rules, rates=Rates(transient=0.3))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", world.emulator.url)
+    source = world.write(documents(130))
+    plan = world.accept(source, **ASKED).plan
+    assert [shard.requests for shard in plan.shards] == [41, 41, 48]
+    rules.min_records = 50
+    assert world.accept(source, **ASKED).plan.shards == plan.shards
+    assert sum(one.path == "/" for one in world.emulator.requests) == 1
+    assert world.desk(**ASKED).format_of(plan).limits.requests_min == 20
+
+
+def test_a_night_goes_on_where_quotas_may_not_be_read(
+    make_aws: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_aws(bedrock=BedrockSettings(quotas_denied=True, min_records=30))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", world.emulator.url)
+    job = world.run(world.write(documents(40)), bedrock_records_min=30, **ASKED)
+    assert (job.succeeded, job.plan.bounds and job.plan.bounds.requests_min) == (40, 30)

@@ -193,9 +193,22 @@ def test_a_setting_the_provider_cannot_keep_is_refused(make_world: MakeWorld, se
 
 
 def test_the_limits_of_the_provider_are_told(make_world: MakeWorld):
-    checks = examine(make_world("openai").desk(provider="bedrock", bedrock_role_arn=ROLE))
-    told = next(check.detail for check in checks if check.name == "limits")
-    assert told == "a batch of bedrock: 100 to 50,000 requests, 1 GB, a request 16.78 MB"
+    desk = make_world("openai").desk(provider="bedrock", bedrock_role_arn=ROLE, bedrock_records_min=200)
+    told = next(check.detail for check in examine(desk) if check.name == "limits")
+    assert told.startswith(
+        "a batch of bedrock: 200 to 50,000 requests, 1 GB, a request 16.78 MB: those of the settings"
+    )
+
+
+def test_the_accounts_own_limits_are_told(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch):
+    world = make_world("openai")
+    for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL_SERVICE_QUOTAS": world.emulator.url}).items():
+        monkeypatch.setenv(name, value)
+    model = "anthropic.claude-haiku-4-5-20251001-v1:0"
+    checks = examine(world.desk(provider="bedrock", bedrock_role_arn=ROLE, model=model, shard_requests=50_001))
+    assert "bedrock takes 50,000 a batch" in failed(checks)["limits"]
+    good = examine(world.desk(provider="bedrock", bedrock_role_arn=ROLE, model=model))
+    assert next(check.detail for check in good if check.name == "limits").endswith("those that Service Quotas names")
 
 
 def test_a_wrong_clock_is_told(make_world: MakeWorld):

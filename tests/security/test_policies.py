@@ -15,6 +15,7 @@ POLICIES = sorted(AWS.glob("*.json"))
 PLACEHOLDERS = {"BUCKET", "PREFIX", "ACCOUNT", "REGION", "MODEL", "SERVICE_ROLE"}
 # Where an action has another name than its operation (S3 alone), and the parts of a service that no model describes.
 OPERATIONS = {"s3:ListBucket": "ListObjectsV2", "s3:*": "PutObject", "sts:AssumeRole": "AssumeRole"}
+SERVICES = {"servicequotas": "service-quotas"}  # where an action's prefix is not the name of the service's model
 PERMISSION_ONLY = {"iam:PassRole"}
 
 
@@ -50,7 +51,7 @@ RUNTIME = operations("bedrock-runtime")
 def test_every_action_is_a_real_one(policy: Path):
     for action in actions(policy.stem) | actions(policy.stem, "Deny"):
         service, name = action.split(":")
-        known = OPERATIONS.get(action, name).lower() in operations(service) | (
+        known = OPERATIONS.get(action, name).lower() in operations(SERVICES.get(service, service)) | (
             RUNTIME if service == "bedrock" else set()
         )
         assert known or action in PERMISSION_ONLY, action
@@ -95,7 +96,9 @@ def test_the_runner_may_call_what_bedrock_takes_and_nothing_else():
     used = {name for name in calls("providers/bedrock.py") if name.lower() in operations("bedrock")}
     now = {"Converse": "InvokeModel"}  # the permission that both need
     now_used = {now.get(name, name) for name in calls("providers/bedrock_now.py") if name.lower() in RUNTIME}
-    assert actions("runner-bedrock") == {f"bedrock:{name}" for name in used | now_used} | {"iam:PassRole"}
+    quotas = {name for name in calls("providers/bedrock_quotas.py") if name.lower() in operations("service-quotas")}
+    wanted = {f"bedrock:{name}" for name in used | now_used} | {f"servicequotas:{name}" for name in quotas}
+    assert actions("runner-bedrock") == wanted | {"iam:PassRole"}
 
 
 def test_plans_and_ledgers_are_never_deleted():
