@@ -54,6 +54,7 @@ def job_document(job: Job, seen: Round | None = None) -> dict[str, Any]:
         "shards": len(job.shards),
         "shards_by_phase": dict(Counter(shard.phase.value for shard in job.shards)),
         "outcomes": dict(sum((Counter(s.counts) for s in job.shards), Counter())),
+        "repaired": repaired(job),
         "estimated_cost_usd": money(plan.estimated_cost),
         "ceiling_cost_usd": money(plan.ceiling_cost),
         "cost_usd": money(job.cost),
@@ -72,6 +73,7 @@ def shard_document(job: Job, shard: Shard) -> dict[str, Any]:
         "attempt": shard.plan.attempt,
         "requests": shard.plan.requests,
         "outcomes": shard.counts,
+        "repaired": shard.repaired,
         "cost_usd": money(shard.cost),
         "key": shard.plan.key,
         "note": shard_note(job, shard),
@@ -86,6 +88,11 @@ def bought(job: Job) -> int:
 def at_once(shards: Iterable[ShardPlan]) -> int:
     """Requests that are answered by themselves, because they were too few for a batch of the provider."""
     return sum(shard.at_once for shard in shards)
+
+
+def repaired(job: Job) -> int:
+    """Answers so far that were no plain JSON (fenced, trailing commas, other quotes) and fit once they were read so."""
+    return sum(shard.repaired for shard in job.shards)
 
 
 def this_run(before: Job, after: Job) -> dict[str, Any]:
@@ -149,6 +156,8 @@ def job_table(job: Job, now: dict[str, Any] | None = None) -> Table:
         + (f"  (+{plan.rejected + plan.duplicates:,} rejected)" if plan.rejected + plan.duplicates else ""),
     )
     table.add_row("succeeded", Text(f"{job.succeeded:,}", "green"))
+    if repaired(job):
+        table.add_row("repaired", f"{repaired(job):,} answers were no plain JSON, and fit once they were read as meant")
     table.add_row("failed", Text(f"{job.failed:,}", "red" if job.failed else ""))
     table.add_row("in flight", f"{job.in_flight:,}")
     table.add_row("reused", f"{now['reused'] if now else plan.reused:,}")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -10,13 +10,14 @@ from typing import Any
 
 import pyarrow.parquet
 import zstandard
-from msgspec import structs
+from msgspec import Struct, structs
 from pydantic import BaseModel, ValidationError
 
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken
 from batchjobs.jobs import Job
 from batchjobs.prices import RateCard
+from batchjobs.repair import repaired
 from batchjobs.shards import Shard
 from providers.contract import Format, Outcome, Reply, Undecodable
 from storage.content import file_sha8
@@ -31,8 +32,7 @@ PLAIN = ".jsonl"
 PIECE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """One request's outcome and where its bytes are."""
 
     reply: Reply
@@ -42,6 +42,7 @@ class Decided:
     answer: str | None = None
     raw_key: str | None = None
     raw_line: int | None = None
+    repaired: bool = False
 
 
 @dataclass(slots=True)
@@ -91,7 +92,8 @@ def settle_again(
     settlement = _alike(desk, sound, all_alike) if all_alike else _decoded(desk, sound, lines, result)
     _fill(settlement, sound)
     columns, told = _told(job, sound, settlement)
-    if any(told[name] != shard.settlement[name] for name in told):
+    said = {"repaired": told["repaired"]} | shard.settlement  # earlier releases did not count these
+    if any(told[name] != said[name] for name in told):
         raise Damaged(
             f"{shard.settlement['outcomes_key']} cannot be made again, its answers are judged differently by now: "
             "restore the object."
@@ -170,22 +172,32 @@ def _decode_file(desk: Desk, settlement: Settlement, lines: Format, result: type
             elif settlement.decided[row] is not None:
                 settlement.stray(reply.custom_id, "twin", key, number)
             else:
-                settlement.decided[row] = _judge(reply, result, key, number)
+                settlement.decided[row] = judge(reply, result, key, number)
 
 
-def _judge(reply: Reply, result: type[BaseModel], raw_key: str, raw_line: int) -> Decided:
-    """A success must also fit the schema; everything else is as the provider says."""
+def judge(reply: Reply, result: type[BaseModel], raw_key: str, raw_line: int, *, mended: bool = False) -> Decided:
+    """A success must also fit the schema, as it is or, if it is no JSON, repaired; all else is as the provider says."""
     if reply.outcome is not Outcome.succeeded:
         return Decided(reply, reply.outcome, reply.code, reply.message[:MESSAGE_LENGTH_MAX], None, raw_key, raw_line)
     try:
         answer = result.model_validate_json(reply.text)
     except ValidationError as error:
+        plain = repaired(reply.text) if not mended and _no_json(error) else None
+        if plain is not None:
+            return judge(replace(reply, text=plain), result, raw_key, raw_line, mended=True)
         return Decided(reply, Outcome.invalid, "schema", explain(error), None, raw_key, raw_line)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         # A validator of the task's own stumbled over this answer; its words may quote it and are not kept.
         why = f"the task's validator raised {type(error).__name__}"
         return Decided(reply, Outcome.invalid, type(error).__name__, why, None, raw_key, raw_line)
-    return Decided(reply, Outcome.succeeded, "", "", answer.model_dump_json(), raw_key, raw_line)
+    return Decided(reply, Outcome.succeeded, "", "", answer.model_dump_json(), raw_key, raw_line, mended)
+
+
+def _no_json(error: ValidationError) -> bool:
+    if error.error_count() != 1:
+        return False
+    [only] = error.errors(include_url=False, include_context=False, include_input=False)
+    return only["type"] == "json_invalid"
 
 
 def explain(error: ValidationError) -> str:
@@ -286,7 +298,7 @@ def _columns(
         "code": [as_code(d.code) or None for d in decided],
         "message": [d.message or None for d in decided],
         "answer": [d.answer for d in decided],
-        "repaired": [False] * len(decided),
+        "repaired": [d.repaired for d in decided],
         "input_tokens": [u.input_tokens for u in usages],
         "output_tokens": [u.output_tokens for u in usages],
         "cache_read_tokens": [u.cache_read_tokens for u in usages],
@@ -301,6 +313,7 @@ def _columns(
 def _summary(decided: Sequence[Decided], columns: dict[str, list[Any]]) -> dict[str, Any]:
     return {
         "counts": dict(Counter(d.outcome.value for d in decided)),
+        "repaired": sum(columns["repaired"]),
         "input_tokens": sum(columns["input_tokens"]),
         "output_tokens": sum(columns["output_tokens"]),
         "cost": str(sum(columns["cost_usd"], Decimal(0))),

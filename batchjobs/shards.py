@@ -82,6 +82,11 @@ class Shard(Struct, frozen=True):
         return Decimal(self.settlement.get("sync_cost", "0"))
 
     @property
+    def repaired(self) -> int:
+        """Answers that were no plain JSON, and were read all the same."""
+        return int(self.settlement.get("repaired", 0))
+
+    @property
     def handed_on(self) -> int:
         return sum(child.requests for child in self.children)
 

@@ -336,13 +336,16 @@ class _ShardProof:
         counts = dict(Counter(outcomes["outcome"]))
         self.require(counts == settlement["counts"], f"{key} holds {counts}, the ledger says {settlement['counts']}")
         self.require(counts.keys() <= set(Outcome), f"{key} holds outcomes that do not exist: {sorted(counts)}")
+        ends = {end for end, mended in zip(outcomes["outcome"], outcomes["repaired"], strict=True) if mended}
+        self.require(ends <= {"succeeded"}, f"{key} holds repaired answers that did not succeed")
         for column, name in _SUMS.items():
             self._check_sum(outcomes[column], name, key)
         self._check_lines(outcomes, lines, key)
 
     def _check_sum(self, values: Sequence[Any], name: str, key: str) -> None:
-        """Money is rounded to a nano-dollar in every row of the object, and not in the ledger."""
-        total, said = sum(values, Decimal(0)), Decimal(self.shard.settlement[name])
+        """Money is rounded to a nano-dollar in every row, not in the ledger; old ledgers do not speak of repairs."""
+        total = sum(values, Decimal(0))
+        said = Decimal(({"repaired": total} | self.shard.settlement)[name])
         near = abs(total - said) <= len(values) * NANO_DOLLAR / 2 if name.endswith("cost") else total == said
         self.require(near, f"the {name} of {key} comes to {total}, the ledger says {said}")
 
@@ -375,12 +378,8 @@ class _ShardProof:
             seen |= set(keys)
 
 
-_SUMS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cost_usd": "cost",
-    "sync_cost_usd": "sync_cost",
-}
+_SUMS = {name: name for name in ("repaired", "input_tokens", "output_tokens")}
+_SUMS |= {"cost_usd": "cost", "sync_cost_usd": "sync_cost"}
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:

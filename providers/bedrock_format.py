@@ -302,7 +302,7 @@ def _ended(record: str, reason: str, text: str, usage: Usage) -> Reply:
     if reason in _AGAIN:
         return Reply(record, Outcome.errored, text, reason, "The model stopped before it was done.", usage)
     if text:
-        return Reply(record, Outcome.succeeded, _unfenced(text), usage=usage)
+        return Reply(record, Outcome.succeeded, text, usage=usage)
     if reason in _TOOL_CALLED:
         return Reply(record, Outcome.failed, "", reason, "The model called a tool instead of answering.", usage)
     return Reply(record, Outcome.errored, "", "no_text", "The answer is empty.", usage)
@@ -322,14 +322,6 @@ def _from_message(message: _Said) -> str:
         if call.function is not None and call.function.arguments:
             return call.function.arguments
     return message.content or ""
-
-
-def _unfenced(text: str) -> str:
-    """A model that was only told the schema likes to put its JSON between Markdown's fences."""
-    lines_of = text.strip().split("\n")
-    if len(lines_of) > 2 and lines_of[0].rstrip() in ("```", "```json") and lines_of[-1] == "```":
-        return "\n".join(lines_of[1:-1])
-    return text
 
 
 def _usage(answer: _Answer) -> Usage:

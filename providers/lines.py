@@ -121,14 +121,6 @@ def read(decoder: "msgspec.json.Decoder[T]", data: bytes | Raw) -> T:
         raise Undecodable(f"A result line of {len(data)} bytes cannot be read: {type(error).__name__}.") from None
 
 
-def unfenced(text: str) -> str:
-    """A model that was only told its schema likes to put its JSON between Markdown's fences."""
-    told = text.strip().split("\n")
-    if len(told) > 2 and told[0].rstrip() in ("```", "```json") and told[-1] == "```":
-        return "\n".join(told[1:-1])
-    return text
-
-
 def split(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The lines in a stream of bytes, on newline bytes only (RELIABILITY E7)."""
     rest = b""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -165,8 +165,7 @@ class OpenAIFormat:
         status = told.response.status_code or 0
         if not 200 <= status < 300:
             return _refused_by_http(told.custom_id, status, told.response.body)
-        reply = self.endpoint.reply(told.custom_id, told.response.body)
-        return reply if self.profile.structured == "json_schema" else replace(reply, text=lines.unfenced(reply.text))
+        return self.endpoint.reply(told.custom_id, told.response.body)
 
 
 def _not_run(told: _Line) -> Reply:

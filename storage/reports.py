@@ -36,13 +36,14 @@ sent AS (
     SELECT job_id, histogram(state) AS shards, max(greatest(sent_at, ended_at, settled_at)) AS changed_at
     FROM shards GROUP BY job_id),
 paid AS (
-    SELECT job_id, count(*) AS attempts, sum(cost_usd) AS cost_usd, sum(sync_cost_usd - cost_usd) AS saved_usd
+    SELECT job_id, count(*) AS attempts, count(*) FILTER (WHERE repaired) AS repaired, sum(cost_usd) AS cost_usd,
+        sum(sync_cost_usd - cost_usd) AS saved_usd
     FROM attempts GROUP BY job_id)
 SELECT jobs.job_id, jobs.task, jobs.provider, jobs.model, jobs.state, jobs.items,
     coalesce(answered.succeeded, 0) AS succeeded, coalesce(answered.failed, 0) AS failed,
     jobs.items - coalesce(answered.succeeded, 0) - coalesce(answered.failed, 0) AS in_flight,
     jobs.rejected, jobs.duplicates, jobs.reused, jobs.requests, sent.shards,
-    coalesce(paid.attempts, 0) AS attempts,
+    coalesce(paid.attempts, 0) AS attempts, coalesce(paid.repaired, 0) AS repaired,
     CAST(jobs.estimated_cost_usd AS DECIMAL(18, 9)) AS estimated_cost_usd,
     CAST(coalesce(paid.cost_usd, 0) AS DECIMAL(18, 9)) AS cost_usd,
     CAST(coalesce(paid.saved_usd, 0) AS DECIMAL(18, 9)) AS saved_usd,
@@ -69,6 +70,7 @@ FROM jobs LEFT JOIN answered USING (job_id) LEFT JOIN sent USING (job_id) LEFT J
         "requests": "Requests of the first attempt, bought by this job.",
         "shards": "How many shards are in which state, retries included.",
         "attempts": "Outcomes so far, each time a request was bought.",
+        "repaired": "Answers among them that were no plain JSON, and fit once they were read as meant.",
         "estimated_cost_usd": "The estimate before anything was bought.",
         "cost_usd": "Batch price of every outcome so far, usable or not.",
         "saved_usd": "What synchronous calls would have cost more for the same tokens.",

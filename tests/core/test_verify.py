@@ -246,6 +246,11 @@ OUTCOME_CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no outcome at all": (lambda c: last_row(c, outcome="whatever"), "do not exist"),
     "cost": (lambda c: last_row(c, cost_usd=Decimal(7)), "the cost of .* comes to 7"),
     "tokens": (lambda c: last_row(c, input_tokens=10**6), "the input_tokens of"),
+    "repair": (
+        lambda c: c["repaired"].__setitem__(c["outcome"].index("succeeded"), True),
+        "the repaired of .* comes to 1",
+    ),
+    "repair of nothing": (lambda c: last_row(c, repaired=True, outcome="expired", answer=None), "that did not succeed"),
     "source": (lambda c: last_row(c, raw_key=None, raw_line=None), "come from 1[0-9] lines"),
     "foreign source": (lambda c: last_row(c, raw_key="elsewhere"), "elsewhere is named"),
 }

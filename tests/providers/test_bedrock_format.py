@@ -292,14 +292,6 @@ def test_an_answer_of_no_known_kind_is_undecodable(output: Any) -> None:
         decoded(record_line(output))
 
 
-def test_fences_around_an_answer_are_no_part_of_it() -> None:
-    """A model that is only told to write JSON may frame it as Markdown."""
-    for text in ('```json\n{"a":\n"`"}\n```', '```\n{"a":\n"`"}\n```\n'):
-        assert decoded(record_line({"generation": text})).text == '{"a":\n"`"}'
-    for text in ("```", "``` only one", "```json\n```"):
-        assert decoded(record_line({"generation": text})).text == text
-
-
 @pytest.mark.parametrize(
     ("output", "expected"),
     [

@@ -11,7 +11,7 @@ from providers import openai_batches
 from providers.contract import Outcome, Prompt, RequestTemplate, State, Status, Unavailable
 from providers.openai import Server
 from providers.profiles import AZURE, COMPATIBLE, GROQ, LIKE, OPENAI, SWITCHES, compatible
-from tests.providers.kit import Verdict, chat_choice, openai_line, prompt
+from tests.providers.kit import Verdict, prompt
 
 OTHERS = [AZURE, GROQ, COMPATIBLE]
 
@@ -129,12 +129,6 @@ def test_the_words_follow_the_template() -> None:
         assert (
             name in json.loads(encoder.encode(RequestTemplate("m", 5, "x", schema), prompt()))["messages"][0]["content"]
         )
-
-
-def test_a_fenced_answer_of_a_model_that_was_only_told_is_freed() -> None:
-    line = openai_line(**chat_choice('```json\n{"mood":"good"}\n```'))
-    assert providers.load_format("compatible", None, {"structured": "none"}).decode(line).text == '{"mood":"good"}'
-    assert providers.load_format("compatible").decode(line).text.startswith("```")
 
 
 def test_the_output_limit_has_the_servers_name_also_in_a_retry() -> None:
