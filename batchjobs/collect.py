@@ -143,17 +143,22 @@ def _note_gone(desk: Desk, job: Job, shard: Shard, why: str) -> None:
 def _download_whole(desk: Desk, job: Job, shard: Shard, provider: Provider, spool: Path) -> list[_Copy]:
     """A download can end early without an error (PROVIDERS §0.3), so lines are counted against the provider's word."""
     done, failed = _counted(shard)
-    copies: list[_Copy] = []
+    best: list[_Copy] = []
+    most = -1
     for attempt in range(1, DOWNLOADS_MAX + 1):
         folder = spool / str(attempt)
         folder.mkdir()
         copies = [_download(raw, folder / raw.kind) for raw in provider.raw(shard.batch_id)]
-        if done == 0 or _whole(_answered(copies, shard, provider.format), done, failed):
+        answered = _answered(copies, shard, provider.format)
+        if done == 0 or _whole(answered, done, failed):
             return copies
+        if (found := len(answered["output"] | answered["error"])) > most:
+            best, most = copies, found
         desk.say(f"shard {shard.plan.id}: fewer results than the provider counts ({done}) arrived, asking again")
-    if still_due(desk, job, shard, _grace(provider), "some results"):  # what is missing now was paid and may still come
-        raise Unavailable(f"{done} results were counted, fewer can be read.")
-    return copies
+    # What is missing was paid and may still come. A loss that has just grown is a new one, with a period of its own.
+    if still_due(desk, job, shard, _grace(provider), f"some results, but for {most}"):
+        raise Unavailable(f"{done} results were counted, {most} can be read.")
+    return best
 
 
 def _counted(shard: Shard) -> tuple[int, int]:

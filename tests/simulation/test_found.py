@@ -84,6 +84,18 @@ def test_answers_that_were_short_for_long_are_not_gone_at_the_first_404():
         run(house)
 
 
+def test_a_cut_in_the_last_of_many_short_downloads_is_no_part_of_what_is_lost():
+    """One line is lost for good; another only in the moment in which the lost one is given up."""
+    with house_of() as house:
+        house.weather.arm("lines-lost")
+        finish_batches(house)
+        for _ in range(4):
+            run(house)
+            house.world.tick(400)
+        house.weather.arm("results-cut")
+        run(house)
+
+
 def test_a_strangers_batch_that_was_taken_for_ours_is_given_back():
     with house_of("anthropic", fault="create-lost-before") as house:
         house.world.buy(somebody_elses("anthropic", "one"), None)
