@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -27,10 +26,10 @@ from typing import Any
 
 from tests.kill.case import kill_after, kill_at, recorded, staged
 from tests.kill.forkserver import ForkServer
-from tests.kill.place import Store
+from tests.kill.place import Store, in_bucket
 from tests.kill.points import known
-from tests.kill.scenes import SCENES, Scene
-from tests.storage.stores import BUCKET, s3_client, s3_serving
+from tests.kill.scenes import ALL, ON_S3, SCENES, Scene
+from tests.storage.stores import BUCKET, CREDENTIALS, s3_client, s3_serving
 
 CEPH = Path(__file__).with_name("ceph.sh")
 CEPH_ENDPOINT = "http://127.0.0.1:7480"
@@ -125,6 +124,7 @@ def deaths(
         for kind in kinds
         for scene in SCENES
         for provider in scene.providers
+        if kind != "directory" or provider not in ON_S3
         for point, times in known()[scene.name][provider].items()
         for nth in sorted({1, min(2, times), times})
     ]
@@ -144,8 +144,11 @@ def _with_breadths(cases: Sequence[Death]) -> Iterator[Death]:
 
 
 def _random_death(dice: random.Random, kinds: Sequence[str]) -> Death:
-    scene = dice.choice(SCENES)
-    return Death(dice.choice(kinds), scene, dice.choice(scene.providers), "", 0, dice.random())
+    kind = dice.choice(kinds)
+    scene, provider = dice.choice(
+        [(s, p) for s in SCENES for p in s.providers if kind != "directory" or p not in ON_S3]
+    )
+    return Death(kind, scene, provider, "", 0, dice.random())
 
 
 @contextmanager
@@ -155,16 +158,12 @@ def started(kind: str, folder: Path) -> Iterator[Callable[[Path], Store]]:
         yield lambda place: Store(str(place / "store"))
     elif kind == "ministack":
         with s3_serving(folder) as endpoint:
-            yield lambda _place: _in_bucket(endpoint)
+            yield lambda _place: in_bucket(endpoint)
     elif kind == "ceph":
         with _ceph(folder) as endpoint:
-            yield lambda _place: _in_bucket(endpoint)
+            yield lambda _place: in_bucket(endpoint)
     else:
         raise SystemExit(f"There is no store {kind!r}: name directory, ministack or ceph.")
-
-
-def _in_bucket(endpoint: str) -> Store:
-    return Store(f"s3://{BUCKET}/{uuid.uuid4().hex}", endpoint)
 
 
 @contextmanager
@@ -180,6 +179,7 @@ def _ceph(folder: Path) -> Iterator[str]:
 def run(asked: argparse.Namespace) -> dict[str, Any]:
     """Try everything that was asked for; what came of it as one document."""
     began = time.monotonic()
+    os.environ.update(CREDENTIALS)  # the emulated Bedrock goes to S3 as we do
     kinds, providers = asked.stores.split(","), asked.providers.split(",")
     verbs = asked.verbs.split(",") if asked.verbs else []
     with ExitStack() as stack:
@@ -191,8 +191,11 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
         campaign = Campaign(makers, began + asked.minutes * 60, folder, stack=stack)
         cases = deaths(kinds, providers, verbs, asked.random, asked.seed)
         with ThreadPoolExecutor(asked.workers) as workers:
-            for _ in workers.map(campaign.try_one, cases):
-                pass
+            try:
+                for _ in workers.map(campaign.try_one, cases):
+                    pass
+            finally:
+                campaign.until = 0.0  # nothing new after Ctrl-C
     tried = campaign.tried
     return {
         "cases": len(tried),
@@ -217,7 +220,7 @@ def main() -> None:
     """Read what is asked for, try it, say what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stores", default="directory", help="directory, ministack, ceph; several with commas")
-    parser.add_argument("--providers", default="openai,anthropic")
+    parser.add_argument("--providers", default=",".join(ALL))
     parser.add_argument("--verbs", default="", help="only these commands")
     parser.add_argument("--minutes", type=float, default=1e6, help="take no new case after this long")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="besides, N kills at random instants")

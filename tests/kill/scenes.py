@@ -8,7 +8,7 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from providers.emulator import Fault, Rates
 from tests.kill.place import CREATE, HOUR_S, Place
@@ -18,6 +18,8 @@ READ_ONLY = {"status", "report"}  # from the ledgers alone; nothing is written
 ELSEWHERE = {"rehearse"}  # is `run`
 SOME_FAIL = Rates(transient=0.3)  # so that there is something to retry
 BOTH = ("openai", "anthropic")
+ALL = (*BOTH, "bedrock")
+ON_S3 = ("bedrock",)  # these need their store there
 Words = tuple[str, ...]
 
 
@@ -46,6 +48,10 @@ class Scene:
     settings: Mapping[str, str] = field(default_factory=dict)
     state: str = "finished"  # of every job in the end
 
+    def rates_of(self, provider: str) -> Rates:
+        """Bedrock's batches are large, and what failed there is answered one by one."""
+        return replace(self.rates, transient=self.rates.transient / 20) if provider == "bedrock" else self.rates
+
     @property
     def verb(self) -> str:
         return self.victim[0]
@@ -53,6 +59,11 @@ class Scene:
     def words(self, place: Place) -> Words:
         given = {"INPUT": place.items, "JOB": lambda: place.jobs()[-1].id}
         return tuple(given[word]() if word in given else word for word in self.victim)
+
+
+def _few(place: Place) -> None:
+    """The store is empty, and the input short."""
+    place.few = True
 
 
 def _bought(place: Place) -> None:
@@ -150,22 +161,23 @@ def _queue_full(provider: str) -> list[Fault]:
 
 
 SCENES = [
-    Scene("run", ("run", "INPUT"), batch_seconds=0.0),
+    Scene("run", ("run", "INPUT"), _nothing, ALL, batch_seconds=0.0),
+    Scene("run of too few for a batch", ("run", "INPUT"), _few, ON_S3, 0.0),
     Scene("run when one purchase is refused", ("run", "INPUT"), batch_seconds=0.0, faults=_refused),
     Scene("run when the queue is full", ("run", "INPUT"), _nothing, ("openai",), 0.0, faults=_queue_full),
     Scene("run beside another job", ("run", "INPUT"), _another_job, batch_seconds=0.0),
-    Scene("submit", ("submit", "INPUT")),
+    Scene("submit", ("submit", "INPUT"), _nothing, ALL),
     Scene("poll of batches under way", ("poll",), _half_done),
-    Scene("poll after a lost answer", ("poll",), _answer_lost),
+    Scene("poll after a lost answer", ("poll",), _answer_lost, ALL),
     Scene("poll that buys again", ("poll", "--rebuy-unknown"), _never_arrived),
     Scene("poll that looks in vain", ("poll",), _never_arrived, settings={"BATCHJOBS_GRACE": "0.04"}),
-    Scene("collect", ("collect",), _ended),
+    Scene("collect", ("collect",), _ended, ALL),
     Scene("collect of a stranger's batch", ("collect",), _stranger_adopted, ("anthropic",)),
     Scene("collect after a raw copy was lost", ("collect",), _raw_copy_lost),
     Scene("collect after outcomes were damaged", ("collect",), _outcomes_damaged),
     Scene("retry", ("retry", "JOB"), _some_failed, settings={"BATCHJOBS_MAX_ATTEMPTS": "1"}),
-    Scene("cancel", ("cancel", "JOB"), _answer_lost, state="cancelled"),
-    Scene("purge", ("purge", "JOB", "--yes"), _finished, state="purged"),
+    Scene("cancel", ("cancel", "JOB"), _answer_lost, ALL, state="cancelled"),
+    Scene("purge", ("purge", "JOB", "--yes"), _finished, ALL, state="purged"),
     Scene("rebuild", ("rebuild",), _one_collected),
     Scene("failures without a database", ("failures", "JOB"), _database_lost),
     Scene("verify without a database", ("verify",), _database_lost),
