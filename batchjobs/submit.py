@@ -141,6 +141,9 @@ def _called(provider: str) -> str:
 
 def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:
     """Accept a job: idempotent, and free. The caller holds the desk. Raises OverBudget, UsageError."""
+    lacking = order.format.shortfall(order.template)
+    if lacking:
+        desk.say(lacking)
     with ExitStack() as stack:
         spool = stack.enter_context(desk.spool())
         items = open_input(order.source, query=order.query, spool_dir=spool)

@@ -26,7 +26,7 @@ from providers.contract import (
     Undecodable,
     Usage,
 )
-from providers.structured import ANTHROPIC, enforceable
+from providers.structured import ANTHROPIC, OPENAI, claude_enforces, enforceable, in_words, only_told, shortfall
 
 LIMITS = Limits(
     requests=100_000,  # PROVIDERS §2.2, as all of these
@@ -99,9 +99,26 @@ class AnthropicFormat:
 
     def __init__(self) -> None:
         self._encoder = lines.Encoder(_outline, ("model", "messages", "system", "stream"))
+        self._told: tuple[RequestTemplate, str] | None = None
 
     def encode(self, template: RequestTemplate, prompt: Prompt) -> bytes:
+        words = self._words(template)
+        if words:
+            prompt = Prompt("\n\n".join(part for part in (prompt.system, words) if part), prompt.user)
         return self._encoder(template, prompt)
+
+    def _words(self, template: RequestTemplate) -> str:
+        """The schema in words, for a model that is held to none; worked out once for equal templates."""
+        if template.schema is None or _enforces(template):
+            return ""
+        if self._told is None or self._told[0] is not template:
+            self._told = template, in_words(template.schema, OPENAI)
+        return self._told[1]
+
+    def shortfall(self, template: RequestTemplate) -> str:
+        if template.schema is None:
+            return ""
+        return shortfall(template.schema, ANTHROPIC) if _enforces(template) else only_told(template.model)
 
     def line(self, custom_id: str, body: bytes) -> bytes:
         return lines.seal(custom_id, _BETWEEN, body)
@@ -174,12 +191,17 @@ def _usage(usage: _Usage | None) -> Usage:
     return Usage((usage.input_tokens or 0) + read + written, usage.output_tokens or 0, read, written)
 
 
+def _enforces(template: RequestTemplate) -> bool:
+    """A model nobody knows by its name is asked strictly."""
+    return claude_enforces(template.model) is not False
+
+
 def _outline(template: RequestTemplate, system: str, user: str) -> dict[str, Any]:
     body: dict[str, Any] = {"model": template.model, "max_tokens": template.max_output_tokens}
     if system:
         body["system"] = system
     body["messages"] = [{"role": "user", "content": user}]
-    if template.schema is not None:
+    if template.schema is not None and _enforces(template):
         schema = enforceable(template.schema, ANTHROPIC)
         body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     if template.temperature is not None:

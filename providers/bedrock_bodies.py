@@ -13,7 +13,18 @@ from msgspec import Raw
 
 from providers.contract import RequestTemplate, Revision
 from providers.lines import Outline
-from providers.structured import ANTHROPIC, OPENAI, Node, UnsupportedSchema, enforceable
+from providers.structured import (
+    ANTHROPIC,
+    OPENAI,
+    Node,
+    UnsupportedSchema,
+    by_tool,
+    claude_enforces,
+    enforceable,
+    in_words,
+    only_told,
+    shortfall,
+)
 
 Fields = dict[str, Raw]
 
@@ -22,8 +33,6 @@ RESERVED = (
     *("model", "modelId", "anthropic_version", "schemaVersion", "messages", "system", "prompt", "stream"),
     *("tools", "tool_choice", "toolConfig"),
 )
-_CLAUDE = re.compile(r"claude-[a-z]+-(\d+)(?:-(\d{1,2})(?!\d))?")
-_CLAUDE_ENFORCES = (4, 5)  # the first version that is held to a schema by itself
 _OF_TEXT = r"mistral-7b|mixtral|mistral-small-2402"
 _WITH_TOOLS = r"mistral-large-24|pixtral-large-2502"
 _MISTRAL_OF_TEXT, _MISTRAL_WITH_TOOLS = re.compile(_OF_TEXT), re.compile(_WITH_TOOLS)
@@ -66,9 +75,17 @@ def shape_of(fields: Mapping[str, object]) -> Shape:
     return CHAT
 
 
-def _claude_enforces(model: str) -> bool:
-    match = _CLAUDE.search(model.lower())
-    return match is not None and (int(match[1]), int(match[2] or 0)) >= _CLAUDE_ENFORCES
+def lacking(template: RequestTemplate, endpoint: str) -> str:
+    """What `Format.shortfall` says. Raises ValueError as `shape_for`."""
+    shape = shape_for(template.model, endpoint)
+    if template.schema is None:
+        return ""
+    if shape.one_text or (shape is TURNS and _told(template.model)):
+        return only_told(template.model)
+    tool = shape is CHAT and _MISTRAL_WITH_TOOLS.search(template.model.lower())
+    if shape is NOVA or tool or (shape is CLAUDE and not claude_enforces(template.model)):
+        return by_tool(template.model)
+    return shortfall(template.schema, ANTHROPIC)
 
 
 def _told(model: str) -> bool:
@@ -78,7 +95,7 @@ def _told(model: str) -> bool:
     """
     name = model.lower()
     if "claude" in name:
-        return not _claude_enforces(name)
+        return not claude_enforces(name)
     return _TOLD.search(name) is not None
 
 
@@ -87,7 +104,7 @@ def _claude(template: RequestTemplate, system: str, user: str) -> dict[str, Any]
     if system:
         body["system"] = system
     body["messages"] = [{"role": "user", "content": user}]
-    if template.schema is not None and _claude_enforces(template.model):
+    if template.schema is not None and claude_enforces(template.model):
         schema = enforceable(template.schema, ANTHROPIC)
         body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     elif template.schema is not None:
@@ -225,8 +242,7 @@ def _words(template: RequestTemplate) -> str:
     """The schema, told to a model that nobody holds to it."""
     if template.schema is None:
         return ""
-    schema = msgspec.json.encode(enforceable(template.schema, OPENAI)).decode()
-    return f"Answer with one JSON object that fits this JSON schema, and with nothing else:\n{schema}"
+    return in_words(template.schema, OPENAI)
 
 
 def _plain(schema: Node) -> Node:

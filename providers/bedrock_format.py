@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from providers import aws, lines
-from providers.bedrock_bodies import RESERVED, shape_for, shape_of
+from providers.bedrock_bodies import RESERVED, lacking, shape_for, shape_of
 from providers.contract import (
     Carriage,
     Enforcement,
@@ -189,6 +189,9 @@ class BedrockFormat:
         if shape.one_text:
             return lines.whole(shape.outline, RESERVED, template, prompt)
         return self._encoder(template, prompt)
+
+    def shortfall(self, template: RequestTemplate) -> str:
+        return lacking(template, self.endpoint)
 
     def line(self, custom_id: str, body: bytes) -> bytes:
         return lines.seal(custom_id, _BETWEEN, body, b"recordId")

@@ -360,6 +360,13 @@ class Format(Protocol):
         """
         ...
 
+    def shortfall(self, template: RequestTemplate) -> str:
+        """What of the result schema the provider or model cannot enforce, and what happens instead; "" where it can.
+
+        One or two sentences for people. Raises ValueError as `encode` does.
+        """
+        ...
+
     def line(self, custom_id: str, body: bytes) -> bytes:
         """One line of the shard, newline included. Raises ValueError for a custom_id no provider takes."""
         ...

@@ -13,7 +13,7 @@ from providers import lines
 from providers.contract import Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Traits, Usage
 from providers.profiles import OPENAI, Profile
 from providers.structured import OPENAI as DIALECT
-from providers.structured import enforceable, in_words
+from providers.structured import enforceable, in_words, only_told, shortfall
 
 MESSAGE_LENGTH = 500
 _TRANSIENT = frozenset({0, 408, 409, 429})  # and everything that is no 4xx; 0 is seen live (PROVIDERS §1.9)
@@ -22,6 +22,8 @@ _NOT_RUN = {
     "batch_cancelled": Outcome.cancelled,
     "batch_canceled": Outcome.cancelled,
 }
+# OpenAI's guide to structured outputs: they began with gpt-4o-2024-08-06 and gpt-4o-mini.
+_NOT_HELD = re.compile(r"(?:ft:)?(?:gpt-3\.5-|gpt-4(?:$|[-:])|gpt-4o-2024-05-13|o1-preview|o1-mini)")
 _PERMANENT_FAILURES = frozenset({"invalid_prompt", "invalid_image", "invalid_image_url", "context_length_exceeded"})
 
 
@@ -140,11 +142,17 @@ class OpenAIFormat:
 
     def _words(self, template: RequestTemplate) -> str:
         """The schema in words, where the server does not enforce it; worked out once for equal templates."""
-        if template.schema is None or self.profile.structured == "json_schema":
+        if template.schema is None or structured(self.profile, template.model) == "json_schema":
             return ""
         if self._told is None or self._told[0] is not template:
             self._told = template, in_words(template.schema, DIALECT)
         return self._told[1]
+
+    def shortfall(self, template: RequestTemplate) -> str:
+        if template.schema is None:
+            return ""
+        strict = structured(self.profile, template.model) == "json_schema"
+        return shortfall(template.schema, DIALECT) if strict else only_told(template.model)
 
     def line(self, custom_id: str, body: bytes) -> bytes:
         return lines.seal(custom_id, self._between, body)
@@ -300,11 +308,17 @@ def _responses_outline(profile: Profile, template: RequestTemplate, system: str,
     return body | _temperature(template)
 
 
+def structured(profile: Profile, model: str) -> str:
+    """How a model is held to a schema: as its server does it, but for OpenAI's own models from before that existed."""
+    return "none" if profile is OPENAI and _NOT_HELD.match(model.lower()) else profile.structured
+
+
 def _shape(profile: Profile, template: RequestTemplate) -> dict[str, Any]:
     """What holds the answer to its schema, as Responses has it; empty where nothing does."""
-    if template.schema is None or profile.structured == "none":
+    how = structured(profile, template.model)
+    if template.schema is None or how == "none":
         return {}
-    if profile.structured == "json_object":
+    if how == "json_object":
         return {"type": "json_object"}
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", template.schema_name or "result")[:64]
     return {"type": "json_schema", "name": name, "strict": True, "schema": enforceable(template.schema, DIALECT)}

@@ -5,8 +5,9 @@ into a description: those are the validator's to check afterwards. So a field wi
 nullable: a null would not fit the model it came from.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -56,12 +57,19 @@ _CONSTRAINTS = (
     "maxItems",
     "uniqueItems",
 )
+PLACES_TOLD_MAX = 5
+_CLAUDE = re.compile(r"claude-[a-z]+-(\d+)(?:-(\d{1,2})(?!\d))?")
+_CLAUDE_ENFORCES = (4, 5)  # the first version that is held to a schema by itself
 _NO_PROVIDER_HAS = ("not", "if", "patternProperties", "dependentRequired", "dependentSchemas", "prefixItems")
 _JSON_TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
 def enforceable(schema: Mapping[str, Any], dialect: Dialect) -> Node:
     """`schema` in the provider's dialect. Raises UnsupportedSchema. The argument is not changed."""
+    return _rewritten(schema, dialect).result
+
+
+def _rewritten(schema: Mapping[str, Any], dialect: Dialect) -> "_Rewriter":
     definitions = {**schema.get("definitions", {}), **schema.get("$defs", {})}
     rewriter = _Rewriter(dialect, definitions)
     body = rewriter.node({k: v for k, v in schema.items() if k not in ("$defs", "definitions")}, "the result", ())
@@ -72,7 +80,37 @@ def enforceable(schema: Mapping[str, Any], dialect: Dialect) -> Node:
     used = rewriter.used(body)
     if not dialect.recursive:
         _reject_recursion(used)
-    return {**body, "$defs": used} if used else body
+    rewriter.result.update({**body, "$defs": used} if used else body)
+    return rewriter
+
+
+def shortfall(schema: Mapping[str, Any], dialect: Dialect) -> str:
+    """What of `schema` this provider does not enforce, place by place, for people; "" where it enforces all of it."""
+    moved = _rewritten(schema, dialect).moved
+    places = [f"{place.removeprefix('the result.')}: {', '.join(keywords)}" for place, keywords in moved.items()]
+    more = f" and {len(places) - PLACES_TOLD_MAX} more places" if len(places) > PLACES_TOLD_MAX else ""
+    told = "; ".join(places[:PLACES_TOLD_MAX])
+    return f"Not enforced here, told in descriptions and checked in every answer: {told}{more}." if told else ""
+
+
+def only_told(model: str) -> str:
+    """What `in_words` means, for people."""
+    return (
+        f"Model {model} is held to no schema: it is told the schema in words, and every answer is checked against it."
+    )
+
+
+def by_tool(model: str) -> str:
+    """What a schema given as a tool's input means, for people."""
+    return f"Model {model} is asked to fit a tool's schema, not made to: every answer is checked against it."
+
+
+def claude_enforces(model: str) -> bool | None:
+    """Whether this Claude is held to a schema by itself; None where the name does not say which it is."""
+    if re.search(r"claude-(?:instant|v?[123]\b)", model.lower()):
+        return False
+    match = _CLAUDE.search(model.lower())
+    return None if match is None else (int(match[1]), int(match[2] or 0)) >= _CLAUDE_ENFORCES
 
 
 def in_words(schema: Mapping[str, Any], dialect: Dialect) -> str:
@@ -85,6 +123,8 @@ def in_words(schema: Mapping[str, Any], dialect: Dialect) -> str:
 class _Rewriter:
     dialect: Dialect
     definitions: Mapping[str, Any]
+    result: Node = field(default_factory=dict)
+    moved: dict[str, list[str]] = field(default_factory=dict)  # into descriptions, by place
 
     def node(self, node: Mapping[str, Any], place: str, within: tuple[str, ...]) -> Node:
         """One schema, rewritten; `within` names the definitions being unfolded around it."""
@@ -94,7 +134,7 @@ class _Rewriter:
             raise UnsupportedSchema(f"{place} uses a JSON Schema keyword that no provider enforces: simplify its type.")
         if "$ref" in node:
             return self._reference(node, place, within)
-        return self._described(node, self._shape(node, place, within))
+        return self._described(node, self._shape(node, place, within), place)
 
     def used(self, body: Node) -> dict[str, Node]:
         """The definitions that `body` needs, rewritten."""
@@ -148,10 +188,13 @@ class _Rewriter:
             "additionalProperties": False,
         }
 
-    def _described(self, node: Mapping[str, Any], shape: Node) -> Node:
+    def _described(self, node: Mapping[str, Any], shape: Node, place: str) -> Node:
         constraints = {k: node[k] for k in _CONSTRAINTS if k in node}
         kept = {k: v for k, v in constraints.items() if self._enforced(k, v)}
-        told = ", ".join(f"{k}: {v}" for k, v in constraints.items() if k not in kept)
+        lost = {k: v for k, v in constraints.items() if k not in kept}
+        told = ", ".join(f"{k}: {v}" for k, v in lost.items())
+        if lost:
+            self.moved[place] = list(lost)
         description = " ".join(part for part in (node.get("description"), told and f"({told})") if part)
         return {**shape, **kept, **({"description": description} if description else {})}
 
