@@ -3,9 +3,9 @@
 import re
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 
 class Answer(BaseModel):
@@ -83,3 +83,29 @@ Texts = Annotated[list[str], AfterValidator(_once), Listed]
 Once = AfterValidator(_once)
 Whole = BeforeValidator(_whole)
 Percent = Annotated[int, Field(ge=0, le=100), Whole]
+
+SINGLE_MAX = 3.4028234663852886e38  # what a single-precision number holds
+Single = Annotated[
+    float,
+    Field(strict=True, ge=-SINGLE_MAX, le=SINGLE_MAX, json_schema_extra={"format": "float"}),
+]
+_VECTOR = "The vector of the item's text."
+
+
+class Embedding(Answer):
+    """The result of a task that asks for the vector of its user prompt, of whatever length its model makes.
+
+    A task with this result, or one that `embedding_of` makes, is sent to the provider's endpoint for embeddings.
+    """
+
+    dimensions: ClassVar[int | None] = None  # the length that is asked for
+
+    embedding: list[Single] = Field(min_length=1, description=_VECTOR)
+
+
+def embedding_of(dimensions: int) -> type[Embedding]:
+    """`Embedding` of exactly this length, which the model is asked for: not every model takes that."""
+    field = Field(min_length=dimensions, max_length=dimensions, description=_VECTOR)
+    made = create_model("Embedding", __base__=Embedding, embedding=(list[Single], field))
+    made.dimensions = dimensions
+    return made

@@ -19,14 +19,17 @@ def document(switches: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tables(switches: Mapping[str, Any]) -> Iterator[Table]:
-    """A table a provider, for people; its ways of asking share it, as they share everything in it."""
+    """A table a provider, for people; its ways of asking share it, but for the size of a batch."""
     for name in providers.NAMES:
-        formats = [made for other, _, made in _formats(switches) if other == name]
+        formats = {endpoint: made for other, endpoint, made in _formats(switches) if other == name}
+        first = next(iter(formats.values()))
         table = Table.grid(padding=(0, 2))
         table.title, table.title_justify, table.title_style = name, "left", "bold"
         table.add_row("endpoints", ", ".join(providers.endpoints(name, switches)))
-        for what, words in facts(formats[0]).items():
+        for what, words in facts(first).items():
             table.add_row(what, words)
+        for endpoint in (one for one, made in formats.items() if made.limits != first.limits):
+            table.add_row(endpoint, batch_words(formats[endpoint].limits))
         table.add_row()
         yield table
 

@@ -1,5 +1,6 @@
 """What tokens cost, in dated Decimal prices; a quote is taken once per job and kept in its plan."""
 
+import re
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from providers.contract import PriceSource, Usage
 
 MILLION = Decimal(1_000_000)
 BATCH = {"processing": "batch"}
+_EMBEDDING = re.compile(r"text-embedding-")
 _OWN_MODEL = ":custom-model/"
 
 
@@ -66,8 +68,8 @@ def quote(provider: str, model: str, at: datetime) -> RateCard:
     """The rate card of a model on a day, from the bundled genai-prices tables (no network).
 
     Raises UsageError when the tables have no batch price: they would silently answer with the full price
-    (DEPENDENCIES §4), and an estimate twice too high is as useless for a cap as none. Bedrock's they do not know at
-    all: it is half of the full price, and nothing comes from a cache (PROVIDERS §3.6).
+    (DEPENDENCIES §4), and an estimate twice too high is as useless for a cap as none. Bedrock's and those of OpenAI's
+    embeddings they do not know at all: half of the full price, and nothing comes from a cache (PROVIDERS §1.6, §3.6).
     """
     from genai_prices.data_snapshot import get_snapshot  # 0.15 s of CPU, wanted only where money is counted
 
@@ -78,6 +80,8 @@ def quote(provider: str, model: str, at: datetime) -> RateCard:
     if _priced(provider) is PriceSource.halved:
         if _OWN_MODEL in model:  # it is called after the model it was made of, and costs something else
             raise UsageError(_no_price(provider, model))
+        return _halved(_tiers(info.get_prices(at)), info.context_window)
+    if provider == "openai" and _EMBEDDING.match(info.id):
         return _halved(_tiers(info.get_prices(at)), info.context_window)
     starts = [_start(variant) for variant in info.price_variants or [] if variant.when == BATCH]
     if not starts:

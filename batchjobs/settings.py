@@ -39,7 +39,9 @@ class Settings(BaseModel):
         {}, description="For compatible: a table of switches that say what the server is like; see below."
     )
     endpoint: str | None = Field(
-        None, description="For openai: chat (default) or responses; for bedrock: invoke (default) or converse."
+        None,
+        description="For openai: chat (default) or responses; for bedrock: invoke (default) or converse. "
+        "A task that embeds needs none.",
     )
     model: str | None = Field(None, description="Model name; default: the task's choice for the provider.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sent only when set.")

@@ -190,7 +190,8 @@ def judge(reply: Reply, result: type[BaseModel], raw_key: str, raw_line: int, *,
         # A validator of the task's own stumbled over this answer; its words may quote it and are not kept.
         why = f"the task's validator raised {type(error).__name__}"
         return Decided(reply, Outcome.invalid, type(error).__name__, why, None, raw_key, raw_line)
-    return Decided(reply, Outcome.succeeded, "", "", answer.model_dump_json(), raw_key, raw_line, mended)
+    answered = replace(reply, text="")  # a shard of them is in memory at once
+    return Decided(answered, Outcome.succeeded, "", "", answer.model_dump_json(), raw_key, raw_line, mended)
 
 
 def _no_json(error: ValidationError) -> bool:

@@ -13,6 +13,7 @@ import pyarrow.parquet
 
 import providers
 from batchjobs.accept import accept, last_accepted
+from batchjobs.answers import Embedding
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken, OverBudget, UsageError
 from batchjobs.jobs import is_buried, job_ids, load_all, read_plan
@@ -32,7 +33,7 @@ from batchjobs.settings import Settings
 from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
 from batchjobs.views import view_of
-from providers.contract import Format, Limits, Prompt, RequestTemplate
+from providers.contract import EMBEDDINGS, Format, Limits, Prompt, RequestTemplate
 from storage.content import file_sha8
 from storage.inputs import Input, open_input
 from storage.layout import carried_key, rejects_key
@@ -72,7 +73,7 @@ class Submission:
 def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> Order:
     """Turn settings into an order. Raises UsageError for an unknown task, provider, endpoint, model or price."""
     task = load_task(settings.task, Path.cwd())
-    provider, endpoint = settings.provider, settings.endpoint or ""
+    provider, endpoint = settings.provider, _endpoint(settings, task)
     request_format = _format(settings, provider, endpoint)
     if request_format.traits.reads_store and not settings.store.startswith("s3://"):
         raise UsageError(f"Provider {provider} reads and writes S3 itself: use --store s3://bucket/prefix.")
@@ -80,13 +81,7 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
     if model is None:
         raise UsageError(f"Task {task.name} names no default model for {provider}: pass --model{_called(provider)}.")
     rates = _rates(settings, provider, model, desk.env.now())
-    template = RequestTemplate(
-        model=model,
-        max_output_tokens=settings.max_output_tokens or task.max_output_tokens,
-        schema_name=task.name.replace("-", "_"),
-        schema=task.result.model_json_schema(),
-        temperature=task.temperature if settings.temperature is None else settings.temperature,
-    )
+    template = _template(settings, task, model)
     _try(request_format, template, settings.task)
     return Order(
         source=source,
@@ -100,6 +95,29 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
         template=template,
         rates=rates,
         format=request_format,
+    )
+
+
+def _endpoint(settings: Settings, task: Task) -> str:
+    """The one that the person names, or the one that the task needs; "" is the provider's first."""
+    embeds = issubclass(task.result, Embedding)
+    endpoint = settings.endpoint or (EMBEDDINGS if embeds else "")
+    if embeds != (endpoint == EMBEDDINGS):
+        asks = "asks for embeddings" if embeds else "asks for no embeddings"
+        raise UsageError(f"Task {task.name} {asks}, which endpoint {endpoint!r} does not suit: leave the endpoint out.")
+    return endpoint
+
+
+def _template(settings: Settings, task: Task, model: str) -> RequestTemplate:
+    if issubclass(task.result, Embedding):  # nothing is written, so nothing limits or shapes it but its length
+        length = task.result.dimensions
+        return RequestTemplate(model, max_output_tokens=0, extra={} if length is None else {"dimensions": length})
+    return RequestTemplate(
+        model=model,
+        max_output_tokens=settings.max_output_tokens or task.max_output_tokens,
+        schema_name=task.name.replace("-", "_"),
+        schema=task.result.model_json_schema(),
+        temperature=task.temperature if settings.temperature is None else settings.temperature,
     )
 
 
@@ -125,7 +143,10 @@ def _format(settings: Settings, provider: str, endpoint: str) -> Format:
     try:
         return providers.load_format(provider, endpoint, settings.compatible)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        if endpoint != EMBEDDINGS or provider not in providers.NAMES:
+            raise UsageError(str(error)) from None
+        advice = "ask openai, or a compatible server whose embeddings_path is set"
+        raise UsageError(f"Task {settings.task} asks for embeddings, and {provider} has none: {advice}.") from None
 
 
 def _host(settings: Settings, provider: str) -> str:

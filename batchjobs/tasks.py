@@ -36,6 +36,8 @@ class Task:
     `render(item, room_bytes)` is pure: it returns a prompt of at most `room_bytes` UTF-8 bytes or raises ItemTooLarge.
     `version` must change whenever the prompt or the meaning of the result does: it is part of every request key.
     `prompt_text` is the task's wording (system prompt, template), which the fingerprint covers.
+    A `result` of `batchjobs.answers.Embedding` or `embedding_of(512)` asks for the vector of the rendered user prompt:
+    there is no system prompt then, and neither output limit nor temperature.
     `views` are SQL SELECT statements over `<view>` (the typed view of this task's answers), published beside it.
     """
 

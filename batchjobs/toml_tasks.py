@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from batchjobs.answers import Embedding, embedding_of
 from batchjobs.errors import UsageError
 from batchjobs.fields import ItemId
 from batchjobs.importing import imported
@@ -28,6 +29,8 @@ from batchjobs.schema_models import model_from_schema, type_from_schema
 from batchjobs.tasks import ItemTooLarge, Rendered, Task
 from providers.contract import Prompt
 
+EMBEDDING = "embedding"  # as a result
+_NOT_TO_EMBEDDINGS = {"max_output_tokens", "temperature", "prompt.system", "prompt.system_file"}
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _ADVICE = {
     "missing": "is missing: add it",
@@ -60,6 +63,7 @@ class TaskFile(_Strict):
     models: dict[str, str] = {}
     max_output_tokens: int = Field(2048, ge=16)
     temperature: float | None = Field(None, ge=0, le=2)
+    dimensions: int | None = Field(None, ge=1)
 
     @field_validator("version", mode="before")
     @classmethod
@@ -134,6 +138,8 @@ class TemplateItem(BaseModel):
     def _suits_the_template(self) -> Self:
         named = {field.alias or name: getattr(self, name) for name, field in type(self).model_fields.items()}
         self._user = self.template.fill({**(self.model_extra or {}), **named})
+        if not self._user:
+            raise PydanticCustomError("template", "the template makes no text of this item")
         return self
 
     @property
@@ -144,7 +150,7 @@ class TemplateItem(BaseModel):
 def read_task(path: Path) -> Task:
     """The task that the file describes. Raises UsageError: file, field, and what to do."""
     written = _parsed(path)
-    system = _prompt_text(path, written.prompt, "system")
+    system = "" if _embeds(path, written) else _prompt_text(path, written.prompt, "system")
     template = Template(_prompt_text(path, written.prompt, "user"), f"{path}: prompt.user")
 
     def render(item: TemplateItem, room_bytes: int) -> Rendered:
@@ -199,8 +205,24 @@ def _prompt_text(path: Path, prompt: _PromptTable, role: str) -> str:
     return text.strip()
 
 
+def _embeds(path: Path, written: TaskFile) -> bool:
+    """Whether the task asks for vectors. Raises UsageError for what the other kind of task has alone."""
+    if written.result != EMBEDDING:
+        if written.dimensions is not None:
+            raise UsageError(f'{path}: dimensions are those of an embedding: remove them, or set result = "embedding".')
+        return False
+    given = written.model_fields_set | {f"prompt.{name}" for name in written.prompt.model_fields_set}
+    for name in sorted(given & _NOT_TO_EMBEDDINGS):
+        raise UsageError(
+            f"{path}: {name} means nothing to an embedding, which is made of prompt.user alone: remove it."
+        )
+    return True
+
+
 def _result_model(path: Path, written: TaskFile) -> type[BaseModel]:
     where, result = f"{path}: result", written.result
+    if result == EMBEDDING:
+        return Embedding if written.dimensions is None else embedding_of(written.dimensions)
     if isinstance(result, dict):
         fields = {"type": "object", "properties": result, "required": list(result)}
         return model_from_schema(fields, where, "Answer")

@@ -227,6 +227,7 @@ class Objects(Protocol):
         ...
 
 
+EMBEDDINGS = "embeddings"  # the endpoint that answers with vectors, at every provider that has one
 TIMEOUT_S = 600.0  # of one wait on the network; a purchase may take its time
 
 

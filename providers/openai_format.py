@@ -1,8 +1,8 @@
-"""OpenAI's request and result lines, for Chat Completions and for Responses (PROVIDERS §1.1, §1.4, §1.7); pure."""
+"""OpenAI's request and result lines, for chat, responses and embeddings (PROVIDERS §1.1, §1.4, §1.7); pure."""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from providers import lines
-from providers.contract import Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Traits, Usage
+from providers.contract import EMBEDDINGS, Limits, Outcome, Prompt, Reply, RequestTemplate, Revision, Traits, Usage
 from providers.profiles import OPENAI, Profile
 from providers.structured import OPENAI as DIALECT
 from providers.structured import enforceable, in_words, only_told, shortfall
 
 MESSAGE_LENGTH = 500
+VECTORS_MAX = 2_000  # in a batch: OpenAI takes 50,000, whose answers come to a gigabyte and more (PROVIDERS §1.2)
 _TRANSIENT = frozenset({0, 408, 409, 429})  # and everything that is no 4xx; 0 is seen live (PROVIDERS §1.9)
 _NOT_RUN = {
     "batch_expired": Outcome.expired,
@@ -94,6 +95,16 @@ class _Answer(Struct):
     error: Any = None
 
 
+class _Vector(Struct):
+    embedding: Raw = Raw(b"null")
+
+
+class _Vectors(Struct):
+    data: list[_Vector] = []
+    usage: _ChatUsage | None = None
+    error: Any = None
+
+
 class _Failure(Struct):
     error: Any = None
 
@@ -101,13 +112,14 @@ class _Failure(Struct):
 _LINE = msgspec.json.Decoder(_Line)
 _CHAT = msgspec.json.Decoder(_Chat)
 _ANSWER = msgspec.json.Decoder(_Answer)
+_VECTORS = msgspec.json.Decoder(_Vectors)
 _FAILURE = msgspec.json.Decoder(_Failure)
-_ONCE = (b'"custom_id"', b'"response"', b'"status_code"', b'"choices"')
+_ONCE = (b'"custom_id"', b'"response"', b'"status_code"', b'"choices"', b'"data"')
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What differs between the two ways of asking."""
+    """What differs between the ways of asking."""
 
     url: str
     outline: lines.Outline
@@ -115,6 +127,7 @@ class Endpoint:
     turns: str
     limit: str
     reply: Callable[[str, Raw], Reply]
+    requests_max: int | None = None  # our own bound on a batch
 
 
 @dataclass(slots=True)
@@ -130,7 +143,8 @@ class OpenAIFormat:
     _told: tuple[RequestTemplate, str] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        self.traits, self.limits = self.profile.traits, self.profile.limits
+        self.traits, limits = self.profile.traits, self.profile.limits
+        self.limits = replace(limits, requests=min(limits.requests, self.endpoint.requests_max or limits.requests))
         self._encoder = lines.Encoder(self.endpoint.outline, self.endpoint.reserved)
         self._between = f',"method":"POST","url":"{self.endpoint.url}","body":'.encode()
 
@@ -161,6 +175,8 @@ class OpenAIFormat:
         return lines.unseal(line, self._between)
 
     def revise(self, body: bytes, revision: Revision) -> bytes:
+        if not self.endpoint.turns:
+            return body  # nobody reads: the same text may get a sound vector next time
         larger = {} if revision.max_output_tokens is None else {self.endpoint.limit: revision.max_output_tokens}
         return lines.changed(body, larger, self.endpoint.turns, revision.feedback)
 
@@ -259,6 +275,17 @@ def _completed(custom_id: str, status: str | None, reason: str, text: str, usage
     return Reply(custom_id, Outcome.errored, text, reason or "incomplete", "The response is not complete.", usage)
 
 
+def _vector_reply(custom_id: str, body: Raw) -> Reply:
+    """The vector, as the one field of an object; anything but one vector is passed on to be found wrong."""
+    told = lines.read(_VECTORS, body)
+    usage = _chat_usage(told.usage)
+    if told.error is not None:
+        return _broken(custom_id, told.error, usage)
+    vectors = [bytes(one.embedding) for one in told.data]
+    answer = vectors[0] if len(vectors) == 1 else b"[" + b",".join(vectors) + b"]"
+    return Reply(custom_id, Outcome.succeeded, f'{{"embedding":{answer.decode()}}}', usage=usage)
+
+
 def _content(content: str | list[_Part] | None) -> str:
     if isinstance(content, list):
         return "".join(part.text or "" for part in content)
@@ -308,6 +335,12 @@ def _responses_outline(profile: Profile, template: RequestTemplate, system: str,
     return body | _temperature(template)
 
 
+def _embedding_outline(template: RequestTemplate, system: str, user: str) -> dict[str, Any]:
+    if system:
+        raise ValueError("An embedding has no system prompt: put all of its text into the user prompt.")
+    return {"model": template.model, "input": user}
+
+
 def structured(profile: Profile, model: str) -> str:
     """How a model is held to a schema: as its server does it, but for OpenAI's own models from before that existed."""
     return "none" if profile is OPENAI and _NOT_HELD.match(model.lower()) else profile.structured
@@ -330,7 +363,7 @@ def _temperature(template: RequestTemplate) -> dict[str, Any]:
 
 def served(profile: Profile) -> dict[str, str]:
     """The server's ways of asking, each with its path."""
-    paths = {"chat": profile.chat_path, "responses": profile.responses_path}
+    paths = {"chat": profile.chat_path, "responses": profile.responses_path, EMBEDDINGS: profile.embeddings_path}
     return {name: path for name, path in paths.items() if path}
 
 
@@ -342,6 +375,9 @@ def endpoint_of(profile: Profile, name: str) -> Endpoint:
     if name == "chat":
         outline, limit = partial(_chat_outline, profile), profile.output_limit
         return Endpoint(paths[name], outline, ("model", "messages", "stream"), "messages", limit, _chat_reply)
+    if name == EMBEDDINGS:
+        reserved = ("model", "input", "encoding_format", "stream")
+        return Endpoint(paths[name], _embedding_outline, reserved, "", "", _vector_reply, VECTORS_MAX)
     outline = partial(_responses_outline, profile)
     reserved = ("model", "input", "instructions", "stream")
     return Endpoint(paths[name], outline, reserved, "input", "max_output_tokens", _answer_reply)

@@ -61,6 +61,7 @@ class Profile:
     )
     chat_path: str = _switch("/v1/chat/completions", 'Path of chat requests; "" where there are none.')
     responses_path: str = _switch("", 'Path of responses requests; "" where there are none.')
+    embeddings_path: str = _switch("", 'Path of embeddings requests; "" where there are none.')
     window: str = _switch("24h", "Completion window to ask for: hours or days, such as 24h or 7d.")
     output_limit: str = _switch("max_completion_tokens", "Name of the output limit in a chat request.")
     structured: Literal["json_schema", "json_object", "none"] = _switch(
@@ -128,6 +129,7 @@ OPENAI = Profile(
     windows=("24h",),
     files_expire_s=(3_600, 2_592_000),
     responses_path="/v1/responses",
+    embeddings_path="/v1/embeddings",
     max_bytes=200_000_000,  # decimal: whether MB or MiB is meant is not documented (PROVIDERS §1.2)
     newest_first=True,
 )
@@ -183,8 +185,8 @@ def compatible(table: Mapping[str, Any]) -> Profile:
     if not _WINDOW.fullmatch(profile.window) or (base.windows and profile.window not in base.windows):
         told = f"one of {', '.join(base.windows)}" if base.windows else "hours or days, such as 24h or 7d"
         raise ValueError(f"window is {profile.window!r}: make it {told}.")
-    if not (profile.chat_path or profile.responses_path):
-        raise ValueError("chat_path and responses_path are both empty: there is nothing to ask.")
+    if not (profile.chat_path or profile.responses_path or profile.embeddings_path):
+        raise ValueError("chat_path, responses_path and embeddings_path are all empty: there is nothing to ask.")
     return profile
 
 

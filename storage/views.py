@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SQL_TYPES = frozenset({"VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "DATE", "VARCHAR[]", "JSON"})
+SQL_TYPES = frozenset({"VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "DATE", "VARCHAR[]", "FLOAT[]", "JSON"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _SCALARS = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
 _DEPTH = 16  # references and unions followed before a schema counts as too deep for a type of its own
@@ -109,6 +109,8 @@ def _sql_type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         return "DATE"
     if kind == "array":
         members = _resolved(schema.get("items", {}), definitions)
+        if _kind(members) == "number" and members.get("format") == "float":
+            return "FLOAT[]"
         return "VARCHAR[]" if _kind(members) == "string" else "JSON"
     return _SCALARS.get(kind, "JSON")
 

@@ -1,7 +1,10 @@
 """A task as an ML engineer writes it: three fields, one schema, one prompt. Nothing in it knows of deals."""
 
+from dataclasses import replace
+
 from pydantic import BaseModel, Field
 
+from batchjobs.answers import embedding_of
 from batchjobs.tasks import ItemTooLarge, Rendered, SummaryField, Task
 from providers.contract import Prompt
 
@@ -34,4 +37,12 @@ TASK = Task(
     summary_fields={"characters": SummaryField("integer", "length of the text")},
     models={"openai": "gpt-4.1-mini", "anthropic": "claude-haiku-4-5"},
     prompt_text="Label the document.",
+)
+PASSAGES = replace(
+    TASK,
+    name="passages",
+    result=embedding_of(16),
+    render=lambda document, room_bytes: replace(render(document, room_bytes), prompt=Prompt("", document.text)),
+    models={"openai": "text-embedding-3-small"},
+    prompt_text="",
 )

@@ -111,12 +111,14 @@ class Models:
 
     def _embedding(self, body: bytes) -> _Asked:
         request = asks.read(body, asks.Embedding)
-        self._model(request.model)
+        length = asks.length_of(request, self._model(request.model))
         texts = [request.input] if isinstance(request.input, str) else request.input
         parts = [text.encode() for text in texts]
 
-        def render(_digest: bytes, _spoken: Spoken, spent: Spent) -> Any:
-            vectors = [replies.vector(part, request.dimensions, request.encoding_format) for part in parts]
+        def render(digest: bytes, spoken: Spoken, spent: Spent) -> Any:
+            vectors = [replies.vector(part, length, request.encoding_format) for part in parts]
+            if spoken.wrong:
+                vectors = replies.spoilt_vectors(vectors, digest)
             return replies.embeddings(request.model, vectors, spent)
 
         return _Asked(request.model, parts, 0, None, render)

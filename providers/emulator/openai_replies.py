@@ -3,6 +3,7 @@
 import base64
 import struct
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from providers.emulator.answers import Draw
@@ -132,9 +133,14 @@ def embeddings(model: str, vectors: list[Any], spent: Spent) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": model, "usage": usage}
 
 
+def spoilt_vectors(vectors: list[Any], digest: bytes) -> list[Any]:
+    """Not what was asked for: none, one for nobody, or each a number short."""
+    return ([], [*vectors, vectors[0]], [one[:-1] for one in vectors])[digest[5] % 3]
+
+
 def vector(text: bytes, dimensions: int, encoding: str) -> Any:
     """A unit vector that depends on the text alone, as floats or as base64 of little-endian singles."""
-    draw = Draw(text[:8].ljust(8, b".") + len(text).to_bytes(4, "big"))
+    draw = Draw(sha256(text).digest())
     raw = [draw.share() - 0.5 for _ in range(dimensions)]
     norm = sum(part * part for part in raw) ** 0.5
     unit = [round(part / norm, 8) for part in raw]

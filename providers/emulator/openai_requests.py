@@ -10,6 +10,7 @@ from providers.emulator import openai_replies as replies
 from providers.emulator.spoken import ABSENT
 
 _MAX_OUTPUT = 128_000
+_MAX_EMBEDDED = 8_192  # tokens in one text
 _SNAPSHOTS = {
     "gpt-4o": "gpt-4o-2024-08-06",
     "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
@@ -129,7 +130,7 @@ class Embedding(msgspec.Struct, forbid_unknown_fields=True):
 
     model: str
     input: str | list[str]
-    dimensions: Annotated[int, Meta(ge=1, le=3072)] = 1536
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
     encoding_format: str = "float"
     user: Raw = ABSENT
 
@@ -193,6 +194,23 @@ def check_model(name: str, model: str | None, temperature: float | None = None, 
         raise Objection(text, "temperature", "unsupported_value")
     if stream:
         raise Objection("Streaming is not available here.", "stream", "unsupported_value")
+
+
+def length_of(request: Embedding, model: str) -> int:
+    """How long the vectors are; objects to texts that cannot be embedded, and to lengths the model does not make."""
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    if not all(texts):
+        raise Objection("'$.input' is invalid: there is nothing in it.")
+    longest = max(map(len, texts), default=0) // 4
+    if longest > _MAX_EMBEDDED:
+        text = f"This model's maximum context length is {_MAX_EMBEDDED} tokens, however you requested {longest} tokens."
+        raise Objection(text)
+    whole = 3_072 if "3-large" in model else 1_536
+    if request.dimensions is not None and "ada" in model:
+        raise Objection("This model does not support specifying dimensions.")
+    if request.dimensions is not None and request.dimensions > whole:
+        raise Objection(f"Invalid value for 'dimensions': expected at most {whole}.", "dimensions", "invalid_value")
+    return request.dimensions or whole
 
 
 def limit_of(asked: int | None, param: str) -> int:

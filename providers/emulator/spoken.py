@@ -16,12 +16,13 @@ REFUSAL = "I'm sorry, but I can't help with that request."
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """The model's words. `cut`: the output limit ended them; `refused`: it declined."""
+    """The model's words. `cut`: the output limit ended them; `refused`: it declined; `wrong`: not what was asked."""
 
     text: str
     tokens: int
     cut: bool = False
     refused: bool = False
+    wrong: bool = False
 
 
 class Spent(NamedTuple):
@@ -80,7 +81,7 @@ def speak(make: Make | None, digest: bytes, fate: Fate, limit: int, said: str | 
         return Spoken(text[: max(len(text) * (3 + digest[3] % 6) // 10, 1)], limit, cut=True)
     if limit and tokens > limit:
         return Spoken(text[: limit * 4], limit, cut=True)
-    return Spoken(text, tokens)
+    return Spoken(text, tokens, wrong=fate is Fate.invalid)
 
 
 def tokens_in(text: str) -> int:

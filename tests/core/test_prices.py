@@ -14,7 +14,10 @@ from providers.contract import Usage
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("provider", "model"), [("openai", "gpt-4.1-mini"), ("anthropic", "claude-haiku-4-5")])
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "gpt-4.1-mini"), ("anthropic", "claude-haiku-4-5"), ("openai", "text-embedding-3-large")],
+)
 def test_batch_is_half_of_sync_for_plain_tokens(provider: str, model: str):
     card = quote(provider, model, NOON)
     usage = Usage(input_tokens=1000, output_tokens=500)
@@ -41,6 +44,11 @@ def test_costs_agree_with_the_price_library(provider: str, model: str, tokens: i
 def test_a_day_before_the_price_was_verified_still_gets_the_batch_price():
     early = quote("openai", "gpt-4.1-mini", datetime(2026, 1, 1, tzinfo=UTC))
     assert early.batch == quote("openai", "gpt-4.1-mini", NOON).batch
+
+
+def test_an_embedding_costs_its_input_alone():
+    card = quote("openai", "text-embedding-3-small", NOON)
+    assert card.batch_cost(Usage(input_tokens=1_000_000, output_tokens=1_000)) == Decimal("0.01")
 
 
 def test_a_model_without_a_batch_price_is_refused_instead_of_guessed():

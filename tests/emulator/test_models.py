@@ -113,6 +113,29 @@ def test_embeddings_are_unit_vectors(emulator: Emulator, oa: OpenAI) -> None:
     assert sum(part * part for part in data[0]["embedding"]) == pytest.approx(1)
 
 
+def test_every_text_has_a_vector_of_its_own(emulator: Emulator, oa: OpenAI) -> None:
+    asked = {"model": "text-embedding-3-large", "input": ["the same beginning, a", "the same beginning, b"]}
+    data = answer(emulator, oa, asked, "/v1/embeddings")["response"]["body"]["data"]
+    assert data[0]["embedding"] != data[1]["embedding"]
+    assert [len(one["embedding"]) for one in data] == [3_072, 3_072]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input": ""},
+        {"input": "long " * 10_000},
+        {"dimensions": 1_537},
+        {"model": "text-embedding-ada-002", "dimensions": 8},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_embedded_fails_at_execution(emulator: Emulator, oa: OpenAI, wrong: dict[str, Any]) -> None:
+    asked = {"model": "text-embedding-3-small", "input": "a deal"} | wrong
+    assert answer(emulator, oa, asked, "/v1/embeddings")["response"]["status_code"] == 400
+    assert emulator.charges == []
+
+
 def test_the_synchronous_calls_answer_and_charge_at_once(emulator: Emulator, oa: OpenAI) -> None:
     spoken = oa.chat.completions.create(**chat("a deal"))
     told = oa.responses.create(model="gpt-4o-mini", input="a deal")

@@ -39,7 +39,7 @@ def told(profile: Any, status: str, **members: Any) -> Status:
         ({"window": "soon"}, "window is 'soon': make it hours or days"),
         ({LIKE: "groq", "window": "9d"}, "window is '9d': make it one of 24h, 2d"),
         ({LIKE: "nobody"}, "like is 'nobody': name openai, azure, groq"),
-        ({"chat_path": ""}, "both empty"),
+        ({"chat_path": ""}, "all empty"),
         ({"chat_path": "v1/chat"}, "begin it with a slash"),
         ({"statuses": {"done": "over"}}, "each with one of validating"),
         ({"statuses": {"done": ["completed"]}}, "each with one of validating"),
