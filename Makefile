@@ -34,6 +34,9 @@ demo: .venv/ready ## run a night's job on the sample deals, against the emulator
 test: setup ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+conformance: setup ## which provider keeps which part of the contract, by the outcomes of this run
+	$(BIN)/python -m tests.conformance
+
 nights: setup ## a bad night on all 2,000 real deals, both providers, directory and S3
 	NIGHTS_DEALS=2000 $(BIN)/python -m pytest -q -s -p no:randomly tests/core/test_real_deals.py
 
@@ -61,4 +64,4 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/audit.in -o requirements/audit.txt
 
-.PHONY: help setup demo test nights chaos bench lint lock audit sbom
+.PHONY: help setup demo test conformance nights chaos bench lint lock audit sbom

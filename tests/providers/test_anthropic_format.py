@@ -95,7 +95,7 @@ def test_only_text_blocks_are_the_answer() -> None:
     ],
 )
 def test_only_an_invalid_request_fails_for_good(kind: str, outcome: Outcome) -> None:
-    """§2.5: any other errored type may be resent as is."""
+    """§2.5: any other errored type may be resent as is (PROVIDERS §2.4)."""
     reply = decoded(errored_line(kind, message="because"))
     assert (reply.outcome, reply.code, reply.message) == (outcome, kind, "because")
 

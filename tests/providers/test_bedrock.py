@@ -15,14 +15,17 @@ from providers.emulator import BedrockSettings, Fault
 from tests.providers.bench import DAY_S, JOBS, ROLE, Bench
 from tests.providers.kit import BEDROCK, CONVERSE
 
+pytestmark = pytest.mark.contract("the provider's own ways")
+
 Make = Callable[..., Bench]
 NAME = re.compile(r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}")  # §3.1
 TOKEN = re.compile(r"[a-zA-Z0-9]{1,256}(-*[a-zA-Z0-9]){0,256}")
 
 
-@pytest.fixture
-def case() -> tuple[str, str]:
-    return BEDROCK
+@pytest.fixture(params=[BEDROCK], ids="-".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, str]:
+    chosen: tuple[str, str] = request.param
+    return chosen
 
 
 @pytest.fixture
@@ -47,6 +50,7 @@ def job(bench: Bench, ref: str) -> Any:
     return client.client.get_model_invocation_job(jobIdentifier=ref)
 
 
+@pytest.mark.contract("one POST per create")
 def test_a_purchase_is_one_post_of_one_attempt(bench: Bench) -> None:
     """§0.2: botocore would try three times."""
     bench.buy()
@@ -54,6 +58,7 @@ def test_a_purchase_is_one_post_of_one_attempt(bench: Bench) -> None:
     assert "attempt=1" in post.headers["amz-sdk-request"]
 
 
+@pytest.mark.contract("one POST per create")
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerException"])
 def test_not_even_what_botocore_would_repeat_is_posted_twice(bench: Bench, code: str) -> None:
     bench.fault("status", status=429 if code == "ThrottlingException" else 500, code=code, times=0)
@@ -62,6 +67,7 @@ def test_not_even_what_botocore_would_repeat_is_posted_twice(bench: Bench, code:
     assert len(bench.purchases) == 1
 
 
+@pytest.mark.contract("requests arrive as they are")
 @pytest.mark.parametrize(("case", "kind"), [(BEDROCK, "InvokeModel"), (CONVERSE, "Converse")])
 def test_a_job_says_all_that_was_asked(bench: Bench, kind: str) -> None:
     """§3.1"""
@@ -142,6 +148,7 @@ def test_a_model_told_as_an_arn_is_the_same_model() -> None:
     assert bedrock._fits(msgspec.convert(told | place, bedrock._Job), shard)
 
 
+@pytest.mark.contract("refused told from unknown")
 def test_a_job_that_cannot_be_read_back_is_unknown_and_found_later(bench: Bench) -> None:
     shard = bench.shard()
     bench.fault("not_found", bench.batch_route("GET"))
@@ -150,6 +157,7 @@ def test_a_job_that_cannot_be_read_back_is_unknown_and_found_later(bench: Bench)
     assert [found.ref for found in bench.find(shard)] == [bench.ref_of(bench.batches[0])]
 
 
+@pytest.mark.contract("refused told from unknown")
 def test_a_clash_with_our_own_job_is_our_own_job(bench: Bench) -> None:
     """§3.1: a name that exists fails the create, should the token be forgotten first."""
     shard = bench.shard()
@@ -158,12 +166,14 @@ def test_a_clash_with_our_own_job_is_our_own_job(bench: Bench) -> None:
     assert bench.buy(shard) == ref
 
 
+@pytest.mark.contract("refused told from unknown")
 def test_a_clash_that_shows_nothing_is_unknown(bench: Bench) -> None:
     bench.fault("status", status=400, code="ConflictException")
     with pytest.raises(OutcomeUnknown, match="cannot be seen yet"):
         bench.buy()
 
 
+@pytest.mark.contract("refused told from unknown")
 def test_a_clash_whose_list_cannot_be_read_is_unknown(bench: Bench) -> None:
     bench.fault("status", status=400, code="ConflictException")
     bench.fault("status", "GET /model-invocation-jobs", status=403, times=0)
@@ -171,6 +181,7 @@ def test_a_clash_whose_list_cannot_be_read_is_unknown(bench: Bench) -> None:
         bench.buy()
 
 
+@pytest.mark.contract("refused told from unknown")
 def test_a_clash_with_somebody_elses_name_is_refused(bench: Bench) -> None:
     shard = bench.shard()
     client: Any = bench.provider
@@ -180,6 +191,7 @@ def test_a_clash_with_somebody_elses_name_is_refused(bench: Bench) -> None:
     assert (told.kind, told.code) == ("never", "ConflictException")
 
 
+@pytest.mark.contract("refused told from unknown")
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
@@ -247,10 +259,11 @@ def told(word: str, **members: Any) -> Status:
     ],
 )
 def test_each_status_has_its_state(word: str, state: State) -> None:
-    """§3.3, §8"""
+    """§3.3, §8 (PROVIDERS §3.8)."""
     assert (told(word).state, told(word).warning) == (state, "")
 
 
+@pytest.mark.contract("every status mapped, unknown ones survived")
 def test_an_unknown_status_is_running_with_a_warning() -> None:
     """§8: never terminal."""
     status = told("Dreaming")
@@ -267,6 +280,7 @@ def test_counts_are_told_once_they_are_known() -> None:
 
 
 def test_a_failed_job_says_why_and_one_that_had_begun_is_read() -> None:
+    """PROVIDERS §3.9"""
     failed = told("Failed", message="The role cannot read the bucket.", totalRecordCount=0)
     assert (failed.state, failed.code, failed.message) == (State.rejected, "failed", "The role cannot read the bucket.")
     begun = told("Failed", totalRecordCount=9, processedRecordCount=4)
@@ -296,6 +310,7 @@ def test_answers_come_with_the_manifest_and_without_the_echo(bench: Bench) -> No
     assert json.loads(files["batch"])["processedRecordCount"] == 5
 
 
+@pytest.mark.contract("results gone or not there yet")
 def test_answers_before_the_end_are_not_read(bench: Bench) -> None:
     """§3.4: files can lie there while the job is in progress."""
     bench.fault("early_output")
@@ -320,14 +335,16 @@ def test_an_expired_job_gives_what_was_done(account: Callable[..., Bench], liste
     assert bench.outcomes(ref) == ["expired"] * 6 * listed + ["succeeded"] * 4
 
 
+@pytest.mark.contract("partial results read")
 def test_a_job_that_never_began_has_no_answers(bench: Bench) -> None:
-    """§3.3: Expired."""
+    """§3.3: Expired (PROVIDERS §3.9)."""
     bench.fault("expire", fraction=0.0)
     ref = bench.finished()
     bench.emulator.advance(8 * DAY_S)
     assert (bench.provider.status(ref).word, bench.lines(ref)) == ("expired", [])
 
 
+@pytest.mark.contract("cancel in every state")
 def test_a_stopped_job_gives_what_was_done(bench: Bench) -> None:
     ref = bench.buy(bench.shard(requests=10))
     bench.emulator.advance(300)
@@ -346,6 +363,7 @@ def test_stopping_what_has_ended_is_no_error_however_it_is_told(account: Callabl
     bench.provider.cancel(bench.finished())
 
 
+@pytest.mark.contract("cancel in every state")
 def test_a_page_instead_of_an_answer_is_no_promise_to_stop(bench: Bench) -> None:
     ref = bench.buy()
     bench.fault("status", bench.cancel_route(), status=200, body="<html>yes</html>", times=0)
@@ -353,6 +371,7 @@ def test_a_page_instead_of_an_answer_is_no_promise_to_stop(bench: Bench) -> None
         bench.provider.cancel(ref)
 
 
+@pytest.mark.contract("short download noticed")
 def test_answers_that_are_missing_may_still_come(bench: Bench) -> None:
     ref = bench.finished()
     bench.provider.status(ref)
@@ -364,6 +383,7 @@ def test_answers_that_are_missing_may_still_come(bench: Bench) -> None:
     assert caught.value.kind == "absent"
 
 
+@pytest.mark.contract("results gone or not there yet")
 def test_answers_in_another_store_are_not_looked_for_in_ours(bench: Bench) -> None:
     ref = bench.finished()
     for objects in (None, bench.connect().objects.__class__("s3://elsewhere/x", object())):  # type: ignore[attr-defined]
@@ -404,6 +424,7 @@ def test_a_thousand_of_one_name_are_all_found(account: Callable[..., Bench]) -> 
     assert len(lists) == 2
 
 
+@pytest.mark.contract("forgotten when asked")
 def test_forgetting_deletes_nothing_and_waits_for_the_end(bench: Bench) -> None:
     """§3.1: there is no delete; requests and answers lie in our own store."""
     ref = bench.buy()
@@ -416,6 +437,7 @@ def test_forgetting_deletes_nothing_and_waits_for_the_end(bench: Bench) -> None:
     assert all(one.method in ("POST", "GET") for one in bench.requests)
 
 
+@pytest.mark.contract("forgotten when asked")
 def test_what_cannot_be_looked_at_is_not_forgotten(bench: Bench) -> None:
     ref = bench.finished()
     bench.emulator.add_fault(Fault(action="status", route=bench.batch_route("GET"), status=500, times=0))

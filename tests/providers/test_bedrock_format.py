@@ -11,6 +11,8 @@ from providers.bedrock_format import without_echo
 from providers.contract import Outcome, Prompt, Reply, Revision, Undecodable, Usage
 from tests.providers.kit import BEDROCK, CONVERSE, Verdict, body, claude, converse, format_of, record_line, template
 
+pytestmark = pytest.mark.contract("the provider's own ways")
+
 HAIKU_3 = "anthropic.claude-3-haiku-20240307-v1:0"
 NOVA = "us.amazon.nova-lite-v1:0"
 LLAMA_3, LLAMA_4 = "us.meta.llama3-3-70b-instruct-v1:0", "us.meta.llama4-scout-17b-instruct-v1:0"

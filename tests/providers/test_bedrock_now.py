@@ -12,6 +12,8 @@ from providers.emulator import Emulator, Fault
 from tests.providers.kit import BEDROCK, CONVERSE, prompt, template
 from tests.storage.stores import CREDENTIALS
 
+pytestmark = pytest.mark.contract("the provider's own ways")
+
 MODELS = ["anthropic.claude-3-haiku-20240307-v1:0", "us.amazon.nova-lite-v1:0", "mistral.ministral-3-14b-instruct"]
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 

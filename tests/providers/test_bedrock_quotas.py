@@ -91,6 +91,7 @@ def test_settings_say_what_cannot_be_read(options: dict[str, str], expected: tup
 
 
 def test_the_accounts_own_limits_are_read_over_all_pages(emulate: Callable[..., Emulator], quotas: Prepare) -> None:
+    """PROVIDERS §3.2"""
     rules = BedrockSettings(min_records=500, file_records=100_000, job_records=90_000, file_bytes=2_000_000_000)
     emulator = quotas(emulate(bedrock=rules))
     found = asked(emulator, records_min="7")
@@ -99,6 +100,7 @@ def test_the_accounts_own_limits_are_read_over_all_pages(emulate: Callable[..., 
 
 
 def test_a_denied_look_is_a_word_and_no_error(emulate: Callable[..., Emulator], quotas: Prepare) -> None:
+    """PROVIDERS §3.2"""
     found = asked(quotas(emulate(bedrock=BedrockSettings(quotas_denied=True, min_records=500))), records_min="200")
     assert found.limits.requests_min == 200
     assert found.source.startswith("those of the settings, because Service Quotas was not read:")

@@ -8,6 +8,8 @@ from providers.contract import State, Unavailable
 from tests.providers.bench import JOBS, Bench
 from tests.providers.kit import AZURE, BEDROCK, CASES, CLIENTS, COMPATIBLE, GROQ
 
+pytestmark = pytest.mark.contract("cancel in every state")
+
 
 @pytest.fixture(params=[case for case in CLIENTS if case != COMPATIBLE], ids="-".join)
 def case(request: pytest.FixtureRequest) -> tuple[str, str]:

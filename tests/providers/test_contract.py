@@ -14,6 +14,8 @@ from providers.contract import OutcomeUnknown, Refused, ShardFile, Unavailable
 from tests.providers.bench import Bench
 from tests.providers.kit import AZURE, CASES, GROQ, OPENAI_LIKE, WIRED, format_of
 
+pytestmark = pytest.mark.contract("refused told from unknown")
+
 ANTHROPIC = CASES[2]
 anthropic_only = pytest.mark.parametrize("case", [ANTHROPIC], ids="-".join)
 sent_only = pytest.mark.parametrize("case", WIRED, ids="-".join)
@@ -27,6 +29,7 @@ def refusal(bench: Bench) -> Refused:
     return caught.value
 
 
+@pytest.mark.contract("requests arrive as they are")
 def test_a_bought_batch_holds_every_request(bench: Bench) -> None:
     ref = bench.buy(bench.shard(requests=7))
     (batch,) = bench.batches
@@ -34,9 +37,13 @@ def test_a_bought_batch_holds_every_request(bench: Bench) -> None:
     assert batch.custom_id_prefix.startswith("job8aaaa-1-00001-")
 
 
+@pytest.mark.contract("one POST per create")
 @sent_only
 def test_a_purchase_is_one_post_without_an_idempotency_header(bench: Bench) -> None:
-    """RELIABILITY E1; PROVIDERS §0.2: the SDKs make a key and never send it, so it protects nobody."""
+    """RELIABILITY E1; PROVIDERS §0.2: the SDKs make a key and never send it, so it protects nobody.
+
+    PROVIDERS §1.9
+    """
     bench.buy()
     (post,) = bench.purchases
     assert "idempotency-key" not in post.headers
@@ -96,6 +103,7 @@ def test_a_refusal_is_told_by_what_to_do(bench: Bench, status: int, kind: str) -
     assert (len(bench.purchases), len(bench.batches)) == (1, 0)
 
 
+@pytest.mark.contract("rate limits and full queues")
 @pytest.mark.parametrize(
     ("retry_after", "pause_s"),
     [("", None), ("7", 7.0), ("ms:1500", 1.5), ("date:60", 60.0), ("999999", 3600.0), ("date:90000", 3600.0)],
@@ -125,6 +133,7 @@ def test_anthropics_spend_limit_blocks(bench: Bench) -> None:
     assert (told.kind, told.code) == ("blocked", "enforced_spend_limit_reached")
 
 
+@pytest.mark.contract("rate limits and full queues")
 @pytest.mark.parametrize("status", [400, 429])
 @like_openai
 def test_a_full_queue_said_at_create_passes(bench: Bench, status: int) -> None:
@@ -144,6 +153,7 @@ def test_a_provider_that_is_not_there_bought_nothing(case: tuple[str, str], make
     assert caught.value.kind == "later"
 
 
+@pytest.mark.contract("one POST per create")
 @pytest.mark.parametrize("status", [307, 308])
 def test_a_redirected_purchase_is_not_followed(bench: Bench, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     """A followed redirect is a second POST."""
@@ -187,6 +197,7 @@ class Elsewhere:
         self.server.server_close()
 
 
+@pytest.mark.contract("found by tag, also behind a lagging list")
 @pytest.mark.parametrize("case", [*CASES[:2], AZURE, GROQ], ids="-".join)
 def test_a_batch_carries_the_tag_where_it_can(bench: Bench) -> None:
     """PROVIDERS §1.1: metadata of at most 16 pairs, keys to 64, values to 512 characters."""
@@ -197,6 +208,7 @@ def test_a_batch_carries_the_tag_where_it_can(bench: Bench) -> None:
     assert all(len(key) <= 64 and len(value) <= 512 for key, value in label.items())
 
 
+@pytest.mark.contract("the provider's own ways")
 @anthropic_only
 def test_anthropic_is_asked_by_the_version_that_takes_a_temperature(bench: Bench) -> None:
     """PROVIDERS §2.1: by the SDK's own newer version every item with a temperature would fail."""
@@ -205,6 +217,7 @@ def test_anthropic_is_asked_by_the_version_that_takes_a_temperature(bench: Bench
     assert set(bench.outcomes(ref)) == {"succeeded"}
 
 
+@pytest.mark.contract("requests arrive as they are")
 @like_openai
 def test_an_upload_has_a_jsonl_name_and_is_seen_before_it_is_used(bench: Bench) -> None:
     """PROVIDERS §1.1, §1.9: another ending is refused; a file may not be seen at once."""
@@ -213,14 +226,17 @@ def test_an_upload_has_a_jsonl_name_and_is_seen_before_it_is_used(bench: Bench) 
     assert len(bench.slept) == 2
 
 
+@pytest.mark.contract("requests arrive as they are")
 @like_openai
 def test_a_file_that_stays_unseen_is_not_bought_from(bench: Bench) -> None:
+    """PROVIDERS §1.9"""
     bench.fault("not_found", f"GET {bench.shelf}/*", times=0)
     with pytest.raises(Unavailable, match="not ready"):
         bench.buy()
     assert bench.purchases == []
 
 
+@pytest.mark.contract("requests arrive as they are")
 @like_openai
 @pytest.mark.parametrize("how", [{"action": "status", "status": 503}, {"action": "drop_before"}])
 def test_an_upload_is_tried_again(bench: Bench, how: dict[str, Any]) -> None:
@@ -230,6 +246,7 @@ def test_an_upload_is_tried_again(bench: Bench, how: dict[str, Any]) -> None:
     assert len(bench.batches) == 1
 
 
+@pytest.mark.contract("requests arrive as they are")
 @like_openai
 @pytest.mark.parametrize("status", [404, 503])
 def test_an_upload_that_fails_is_told_as_one(bench: Bench, status: int) -> None:
@@ -238,6 +255,7 @@ def test_an_upload_that_fails_is_told_as_one(bench: Bench, status: int) -> None:
         bench.provider.stage(bench.shard())
 
 
+@pytest.mark.contract("the provider's own ways")
 @openai_only
 def test_an_upload_can_be_told_when_to_expire(bench: Bench) -> None:
     """PROVIDERS §1.1: 3,600 to 2,592,000 seconds, for input and results."""
@@ -271,6 +289,7 @@ def test_anthropics_body_is_the_list_of_the_shards_lines(tmp_path: Path) -> None
     assert max(map(len, pieces)) <= 1_048_576
 
 
+@pytest.mark.contract("requests arrive as they are")
 @anthropic_only
 def test_anthropics_body_is_sent_with_its_length(bench: Bench) -> None:
     bench.buy()

@@ -17,6 +17,8 @@ from botocore.parsers import ResponseParserError
 from providers.contract import OutcomeUnknown, Refused, Unavailable
 from providers.failures import buying, failure, purchase_error, read_error, reading
 
+pytestmark = pytest.mark.contract("refused told from unknown")
+
 REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1/batches")
 SDKS = [openai, anthropic]
 each_sdk = pytest.mark.parametrize("sdk", SDKS, ids=["openai", "anthropic"])
@@ -100,7 +102,10 @@ def subclasses(base: type[BaseException]) -> Iterator[type[BaseException]]:
     ],
 )
 def test_a_refused_purchase_is_told_from_an_unknown_one(sdk: Any, status: int, expected: str) -> None:
-    """RELIABILITY §4.1: 4xx other than 408, 409, 429 bought nothing; 499 and 5xx are a gateway's word at best."""
+    """RELIABILITY §4.1: 4xx other than 408, 409, 429 bought nothing; 499 and 5xx are a gateway's word at best.
+
+    PROVIDERS §1.5
+    """
     assert verdict(answered(sdk, status)) == expected
 
 

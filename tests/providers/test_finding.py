@@ -9,6 +9,8 @@ from providers.contract import OutcomeUnknown, ShardFile, Unavailable
 from tests.providers.bench import DAY_S, LIST, Bench
 from tests.providers.kit import AZURE, BEDROCK, CASES, CLIENTS, GROQ, SENT
 
+pytestmark = pytest.mark.contract("found by tag, also behind a lagging list")
+
 OPENAI, _, ANTHROPIC = CASES
 sent_only = pytest.mark.parametrize("case", SENT, ids="-".join)
 by_tag = pytest.mark.parametrize("case", [OPENAI, BEDROCK, AZURE, GROQ], ids="-".join)
@@ -79,7 +81,7 @@ def test_clocks_that_disagree_by_minutes_do_not_hide_a_purchase(bench: Bench) ->
 
 @sent_only
 def test_a_purchase_is_found_behind_a_page_of_others(bench: Bench) -> None:
-    """RELIABILITY §5, fault 6: lists come in pages of a hundred, newest first."""
+    """RELIABILITY §5, fault 6: lists come in pages of a hundred, newest first (PROVIDERS §1.1)."""
     shard = bench.shard()
     ref = bench.buy(shard)
     for n in range(101):
@@ -142,6 +144,7 @@ def test_anthropic_is_not_certain_before_the_end(bench: Bench) -> None:
 
 @anthropic_only
 def test_anthropic_is_certain_when_the_results_hold_our_ids(bench: Bench) -> None:
+    """PROVIDERS §2.1"""
     shard = bench.shard()
     ref = lose(bench, shard)
     bench.emulator.advance(700)

@@ -9,6 +9,8 @@ from providers.emulator import RequestRecord
 from tests.providers.bench import BASES, Bench
 from tests.providers.kit import CASES, OPENAI_LIKE, SENT
 
+pytestmark = pytest.mark.contract("forgotten when asked")
+
 openai_only = pytest.mark.parametrize("case", CASES[:1], ids="-".join)
 
 
@@ -40,7 +42,7 @@ def test_what_is_forgotten_cannot_be_fetched_any_more(bench: Bench) -> None:
 
 @openai_only
 def test_openais_input_output_and_error_files_all_go(bench: Bench) -> None:
-    """PROVIDERS §1.1: there is no batch delete, so every file is named."""
+    """PROVIDERS §1.1: there is no batch delete, so every file is named (PROVIDERS §1.9)."""
     shard = bench.shard()
     staged = bench.provider.stage(shard)
     bench.fault("expire")

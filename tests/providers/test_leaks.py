@@ -11,6 +11,8 @@ from providers.contract import ProviderError, Tag
 from tests.providers.bench import BASES, LIST, Bench
 from tests.providers.kit import CLIENTS, SENT
 
+pytestmark = pytest.mark.contract("no key and no prompt in errors and logs")
+
 
 @pytest.fixture(params=CLIENTS, ids="-".join)
 def case(request: pytest.FixtureRequest) -> tuple[str, str]:

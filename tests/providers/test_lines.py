@@ -26,9 +26,12 @@ from tests.providers.kit import (
     template,
 )
 
+pytestmark = pytest.mark.contract("hostile result lines are told")
+
 CUSTOM_ID = "ab12cd34-1-00003-0123456789abcdef0123456789abcdef"
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_equal_arguments_give_equal_bytes(case: tuple[str, str]) -> None:
     one = format_of(case).encode(template(case, extra={"a": {"x": 1, "y": 2}, "b": 3}), prompt())
@@ -36,6 +39,7 @@ def test_equal_arguments_give_equal_bytes(case: tuple[str, str]) -> None:
     assert one == other
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_one_encoder_serves_changing_templates(case: tuple[str, str]) -> None:
     shared = format_of(case)
@@ -45,6 +49,7 @@ def test_one_encoder_serves_changing_templates(case: tuple[str, str]) -> None:
     assert bodies[1] == format_of(case).encode(second, prompt())
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 @pytest.mark.parametrize(
     "text", ['quote " backslash \\', "line\nbreak \u2028 \u0085", "ümlaut 漢字 🎉", "\0prompt\0", ""]
@@ -54,6 +59,7 @@ def test_any_text_arrives_as_it_was(case: tuple[str, str], text: str) -> None:
     assert said(told) == ([text, text] if text else [text])
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_a_line_gives_its_body_back(case: tuple[str, str]) -> None:
     shared = format_of(case)
@@ -64,6 +70,7 @@ def test_a_line_gives_its_body_back(case: tuple[str, str]) -> None:
     assert line.count(b"\n") == 1
 
 
+@pytest.mark.contract("custom_id rules")
 @each_format
 @pytest.mark.parametrize("custom_id", ["", "x" * 65, "a b", 'a"b', "ä", "a\n", "a.b"])
 def test_a_custom_id_outside_the_common_rule_is_refused(case: tuple[str, str], custom_id: str) -> None:
@@ -72,12 +79,14 @@ def test_a_custom_id_outside_the_common_rule_is_refused(case: tuple[str, str], c
         format_of(case).line(custom_id, b"{}")
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_a_body_of_two_lines_is_refused(case: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="one line"):
         format_of(case).line("a", b"{\n}")
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 @pytest.mark.parametrize("line", [b"", b"{}\n", b'{"custom_id":"a"}\n', b'{"recordId":"a"}\n'])
 def test_a_foreign_line_has_no_body(case: tuple[str, str], line: bytes) -> None:
@@ -85,6 +94,7 @@ def test_a_foreign_line_has_no_body(case: tuple[str, str], line: bytes) -> None:
         format_of(case).body(line)
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_extra_members_are_merged_and_keep_the_schema(case: tuple[str, str]) -> None:
     beside = {"chat": "response_format", "responses": "text", "converse": "outputConfig"}.get(case[1], "output_config")
@@ -94,6 +104,7 @@ def test_extra_members_are_merged_and_keep_the_schema(case: tuple[str, str]) -> 
     assert len(told[beside]) > 1
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 @pytest.mark.parametrize("name", ["model", "stream"])
 def test_extra_members_may_not_replace_the_task(case: tuple[str, str], name: str) -> None:
@@ -101,6 +112,7 @@ def test_extra_members_may_not_replace_the_task(case: tuple[str, str], name: str
         body(case, extra={name: True})
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_without_a_schema_or_temperature_nothing_is_said_of_them(case: tuple[str, str]) -> None:
     told = body(case, schema=None, schema_name=None)
@@ -108,11 +120,13 @@ def test_without_a_schema_or_temperature_nothing_is_said_of_them(case: tuple[str
     assert told.get("inferenceConfig", {}).keys() <= {"maxTokens"}
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_a_temperature_is_sent_as_a_number_with_a_point(case: tuple[str, str]) -> None:
     assert b'"temperature":0.0' in format_of(case).encode(template(case, temperature=0), prompt())
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_an_empty_system_text_is_left_out(case: tuple[str, str]) -> None:
     told = json.loads(format_of(case).encode(template(case), prompt(system="")))
@@ -120,12 +134,14 @@ def test_an_empty_system_text_is_left_out(case: tuple[str, str]) -> None:
     assert len(told.get("messages") or told["input"]) == 1
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_text_that_is_not_unicode_is_refused(case: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="surrogates"):
         format_of(case).encode(template(case), prompt("\ud800"))
 
 
+@pytest.mark.contract("retries change what they say")
 @each_format
 def test_a_revision_raises_the_limit_and_nothing_else(case: tuple[str, str]) -> None:
     shared = format_of(case)
@@ -133,6 +149,7 @@ def test_a_revision_raises_the_limit_and_nothing_else(case: tuple[str, str]) -> 
     assert shared.revise(old, Revision(max_output_tokens=900)) == old.replace(b":500", b":900")
 
 
+@pytest.mark.contract("retries change what they say")
 @each_format
 def test_feedback_is_the_last_thing_the_user_says(case: tuple[str, str]) -> None:
     shared = format_of(case)
@@ -144,12 +161,14 @@ def test_feedback_is_the_last_thing_the_user_says(case: tuple[str, str]) -> None
     assert {**new, turns: 0} == {**json.loads(old), turns: 0}
 
 
+@pytest.mark.contract("retries change what they say")
 @each_format
 def test_a_revision_of_nothing_changes_nothing(case: tuple[str, str]) -> None:
     old = format_of(case).encode(template(case, temperature=0.5), prompt("漢字"))
     assert format_of(case).revise(old, Revision()) == old
 
 
+@pytest.mark.contract("deterministic lines")
 @each_format
 def test_an_encoded_prompt_costs_little_more_than_its_text(case: tuple[str, str]) -> None:
     """The static part of a request is written once: a thousand requests hold the same bytes around their prompts."""

@@ -13,6 +13,8 @@ from providers.openai import Server
 from providers.profiles import AZURE, COMPATIBLE, GROQ, LIKE, OPENAI, SWITCHES, compatible
 from tests.providers.kit import Verdict, prompt
 
+pytestmark = pytest.mark.contract("the provider's own ways")
+
 OTHERS = [AZURE, GROQ, COMPATIBLE]
 
 

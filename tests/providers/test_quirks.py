@@ -14,6 +14,8 @@ from providers.openai_batches import label
 from tests.providers.bench import DAY_S, LIST, Bench
 from tests.providers.kit import AZURE, COMPATIBLE, GROQ, TOGETHER
 
+pytestmark = pytest.mark.contract("the provider's own ways")
+
 MakeBench = Callable[..., Bench]
 on_azure = pytest.mark.parametrize("case", [AZURE], ids="-".join)
 on_compatible = pytest.mark.parametrize("case", [COMPATIBLE], ids="-".join)
@@ -201,6 +203,7 @@ def test_a_name_that_cannot_be_asked_for_is_not_another_name(bench: Bench) -> No
         bench.find(shard)
 
 
+@pytest.mark.contract("cancel in every state")
 @on_compatible
 def test_what_cannot_be_stopped_is_told(bench: Bench) -> None:
     ref = bench.buy()

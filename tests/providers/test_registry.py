@@ -11,6 +11,8 @@ import providers
 from providers.contract import Unavailable
 from tests.providers.kit import CASES, SPEAKERS, each_format, prompt, template
 
+pytestmark = pytest.mark.contract("one account, one address")
+
 SDKS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "boto3"} | {name: "openai" for name, _ in SPEAKERS}
 ACCOUNT = {
     "OPENAI_API_KEY": "k",

@@ -12,6 +12,8 @@ from batchjobs.deal_intelligence import TASK
 from providers.contract import Revision
 from tests.providers.kit import each_format, format_of, prompt, template
 
+pytestmark = pytest.mark.contract("structured output asked for")
+
 PARTS = {"type": "array", "items": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}}
 
 SPECS = Path(__file__).parents[3] / "shared" / "specs"

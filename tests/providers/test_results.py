@@ -10,13 +10,15 @@ import pytest
 from providers.contract import Gone, Unavailable
 from providers.emulator import Rates
 from tests.providers.bench import DAY_S, Bench
-from tests.providers.kit import AZURE, BEDROCK, CASES, COMPATIBLE, GROQ, WIRED
+from tests.providers.kit import AZURE, CASES, CLIENTS, COMPATIBLE, GROQ, WIRED
+
+pytestmark = pytest.mark.contract("every answer read")
 
 OPENAI, _, ANTHROPIC = CASES
 sent_only = pytest.mark.parametrize("case", WIRED, ids="-".join)
 stopping_only = pytest.mark.parametrize("case", [case for case in WIRED if case != COMPATIBLE], ids="-".join)
 expiring_only = pytest.mark.parametrize("case", [case for case in WIRED if case != AZURE], ids="-".join)
-each_client = pytest.mark.parametrize("case", [CASES[0], ANTHROPIC, BEDROCK], ids="-".join)
+each_client = pytest.mark.parametrize("case", CLIENTS, ids="-".join)
 openai_only = pytest.mark.parametrize("case", CASES[:2], ids="-".join)
 anthropic_only = pytest.mark.parametrize("case", [ANTHROPIC], ids="-".join)
 
@@ -43,6 +45,7 @@ def test_fetching_again_gives_the_same_bytes(bench: Bench) -> None:
 
 
 def test_usage_agrees_with_the_bill(bench: Bench) -> None:
+    """PROVIDERS §2.6"""
     ref = bench.finished()
     usages = [reply.usage for reply in bench.replies(ref)]
     bill = bench.charges
@@ -69,6 +72,7 @@ def test_successes_and_failures_come_in_two_files(case: tuple[str, str], make_be
     assert {bench.provider.format.decode(line).outcome for line in files["error"].split(b"\n") if line} == {"failed"}
 
 
+@pytest.mark.contract("partial results read")
 @openai_only
 def test_where_all_failed_there_is_only_the_error_file(bench: Bench) -> None:
     """PROVIDERS §1.3, §1.9: the batch is `completed` and has no output file."""
@@ -78,6 +82,7 @@ def test_where_all_failed_there_is_only_the_error_file(bench: Bench) -> None:
     assert len(bench.replies(ref)) == 5
 
 
+@pytest.mark.contract("partial results read")
 @openai_only
 def test_an_empty_file_id_is_no_file(bench: Bench) -> None:
     """PROVIDERS §1.3: "" is seen live."""
@@ -85,6 +90,7 @@ def test_an_empty_file_id_is_no_file(bench: Bench) -> None:
     assert list(bench.files(bench.finished())) == ["output"]
 
 
+@pytest.mark.contract("partial results read")
 @expiring_only
 def test_an_expired_batch_gives_what_was_done(bench: Bench) -> None:
     """PROVIDERS §1.3, §2.3: it is paid; peers leave it lying (PEERS §4)."""
@@ -94,8 +100,10 @@ def test_an_expired_batch_gives_what_was_done(bench: Bench) -> None:
     assert ids(bench, ref) == expected_ids(10)
 
 
+@pytest.mark.contract("partial results read")
 @stopping_only
 def test_a_cancelled_batch_gives_what_was_done(bench: Bench) -> None:
+    """PROVIDERS §2.9"""
     ref = bench.buy(bench.shard(requests=10))
     bench.emulator.advance(300)
     bench.provider.cancel(ref)
@@ -104,6 +112,7 @@ def test_a_cancelled_batch_gives_what_was_done(bench: Bench) -> None:
     assert ids(bench, ref) == expected_ids(10)
 
 
+@pytest.mark.contract("partial results read")
 @openai_only
 def test_a_cancelled_batch_may_be_silent_about_the_rest(bench: Bench) -> None:
     """PROVIDERS §1.4: cancelled requests may be in no file at all; whoever counts notices."""
@@ -126,16 +135,18 @@ def test_a_rejected_batch_gives_its_own_document(bench: Bench) -> None:
     assert json.loads(files["batch"])["errors"]
 
 
+@pytest.mark.contract("results gone or not there yet")
 def test_results_before_the_end_are_not_there_yet(bench: Bench) -> None:
     ref = bench.buy()
     with pytest.raises(Unavailable, match="has not ended"):
         bench.files(ref)
 
 
+@pytest.mark.contract("short download noticed")
 @sent_only
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 def test_a_download_that_breaks_off_is_an_error(bench: Bench, framing: str) -> None:
-    """PROVIDERS §0.3: the transport's own exception, raised in the middle of the stream."""
+    """PROVIDERS §0.3: the transport's own exception, raised in the middle of the stream (PROVIDERS §2.9)."""
     ref = bench.finished()
     bench.fault("cut", bench.results_route(), framing=framing, after=1_000)
     with pytest.raises(Unavailable):
@@ -143,6 +154,7 @@ def test_a_download_that_breaks_off_is_an_error(bench: Bench, framing: str) -> N
     assert ids(bench, ref) == expected_ids(5)
 
 
+@pytest.mark.contract("short download noticed")
 @sent_only
 @pytest.mark.parametrize("at", ["byte", "line", "mid"])
 def test_a_download_that_ends_early_without_a_word_arrives_as_sent(bench: Bench, at: str) -> None:
@@ -154,6 +166,7 @@ def test_a_download_that_ends_early_without_a_word_arrives_as_sent(bench: Bench,
     assert whole.startswith(short)
 
 
+@pytest.mark.contract("stranger, twin, missing")
 @pytest.mark.parametrize(("action", "change"), [("missing_lines", -1), ("duplicate_lines", 1), ("stranger_lines", 1)])
 def test_lines_too_few_or_too_many_arrive_as_sent(bench: Bench, action: str, change: int) -> None:
     """RELIABILITY §5, fault 9: twins and strangers are read like any other line; the collector sorts them out."""
@@ -162,12 +175,14 @@ def test_lines_too_few_or_too_many_arrive_as_sent(bench: Bench, action: str, cha
     assert sum(ids(bench, ref).values()) == 5 + change
 
 
+@pytest.mark.contract("stranger, twin, missing")
 def test_counts_that_disagree_with_the_files_change_nothing(bench: Bench) -> None:
     ref = bench.finished()
     bench.fault("wrong_counts", bench.batch_route("GET"), count=2, times=0)
     assert ids(bench, ref) == expected_ids(5)
 
 
+@pytest.mark.contract("short download noticed")
 @sent_only
 @pytest.mark.parametrize("how", [{"action": "status", "status": 503}, {"action": "drop_before"}])
 def test_a_download_that_does_not_begin_is_an_error(bench: Bench, how: dict[str, Any]) -> None:
@@ -177,6 +192,7 @@ def test_a_download_that_does_not_begin_is_an_error(bench: Bench, how: dict[str,
         bench.files(ref)
 
 
+@pytest.mark.contract("results gone or not there yet")
 @sent_only
 def test_results_that_are_404_in_passing_are_not_gone(bench: Bench) -> None:
     """PROVIDERS §2.9: results of a batch that has ended can be unknown for a moment."""
@@ -188,6 +204,7 @@ def test_results_that_are_404_in_passing_are_not_gone(bench: Bench) -> None:
     assert len(bench.replies(ref)) == 5
 
 
+@pytest.mark.contract("results gone or not there yet")
 @sent_only
 def test_results_the_provider_keeps_no_longer_are_gone(bench: Bench) -> None:
     """PROVIDERS §1.2, §2.2: 30 days after the end, 29 days after creation."""
@@ -199,6 +216,7 @@ def test_results_the_provider_keeps_no_longer_are_gone(bench: Bench) -> None:
         bench.files(ref)
 
 
+@pytest.mark.contract("results gone or not there yet")
 @pytest.mark.parametrize("case", [*CASES[:2], AZURE, GROQ], ids="-".join)
 def test_a_deleted_file_is_gone(bench: Bench) -> None:
     ref = bench.finished()
@@ -209,6 +227,7 @@ def test_a_deleted_file_is_gone(bench: Bench) -> None:
         bench.files(ref)
 
 
+@pytest.mark.contract("results streamed in pieces")
 @each_client
 def test_a_large_result_is_streamed_in_pieces(bench: Bench) -> None:
     ref = bench.finished(bench.shard(requests=2_500))
@@ -217,6 +236,7 @@ def test_a_large_result_is_streamed_in_pieces(bench: Bench) -> None:
     assert max(sizes) <= 1_048_576
 
 
+@pytest.mark.contract("results streamed in pieces")
 @each_client
 def test_a_stream_may_be_left_halfway(bench: Bench) -> None:
     ref = bench.finished(bench.shard(requests=2_500))

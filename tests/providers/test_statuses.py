@@ -12,6 +12,8 @@ from providers.contract import Gone, LineError, State, Status, Unavailable
 from tests.providers.bench import DAY_S, Bench
 from tests.providers.kit import CASES, CLIENTS
 
+pytestmark = pytest.mark.contract("every status mapped, unknown ones survived")
+
 OPENAI, _, ANTHROPIC = CASES
 
 
@@ -50,7 +52,7 @@ def anthropic_status(status: str, **counts: int | None) -> Status:
     ],
 )
 def test_each_openai_status_has_its_state(word: str, state: State) -> None:
-    """§8"""
+    """§8 (PROVIDERS §1.3)."""
     assert openai_status(word).state is state
     assert openai_status(word.upper()).state is state  # §7: compatible servers shout
     assert openai_status(word).warning == ""
@@ -206,6 +208,7 @@ def walk(bench: Bench, ref: str, seconds: float) -> State:
 
 
 def test_a_batch_goes_from_waiting_to_ended(bench: Bench) -> None:
+    """PROVIDERS §1.8, §2.8"""
     ref = bench.buy()
     seen = [bench.provider.status(ref).state, *(walk(bench, ref, 60) for _ in range(12))]
     assert seen[-1] is State.ended
@@ -293,6 +296,7 @@ def test_anthropics_polling_hint_is_passed_on(bench: Bench) -> None:
 
 
 def test_a_full_queue_is_told_through_the_sdk(make_bench: Callable[..., Bench]) -> None:
+    """PROVIDERS §1.2"""
     bench = make_bench(OPENAI, enqueued_token_limit=10)
     ref = bench.finished()
     status = bench.provider.status(ref)

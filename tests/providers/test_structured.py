@@ -10,6 +10,8 @@ from batchjobs.deal_intelligence import TASK
 from providers.structured import ANTHROPIC, OPENAI, Dialect, UnsupportedSchema, enforceable
 from tests.providers.kit import Verdict
 
+pytestmark = pytest.mark.contract("structured output asked for")
+
 each_dialect = pytest.mark.parametrize("dialect", [OPENAI, ANTHROPIC], ids=["openai", "anthropic"])
 
 
