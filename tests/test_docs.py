@@ -1,5 +1,6 @@
 """Docs are tested: what the README names exists, and what exists is in the README."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SETTINGS = (ROOT / "docs/settings.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
+PROVIDERS = (ROOT / "docs/providers.md").read_text()
 RELIABILITY = (ROOT / "docs/reliability.md").read_text()
 
 
@@ -71,3 +73,19 @@ def test_every_row_of_the_fault_table_has_a_test():
 @pytest.mark.parametrize(("file", "test"), NAMED_TESTS)
 def test_every_test_the_fault_table_names_exists(file: str, test: str):
     assert f"\ndef {test}(" in (ROOT / file).read_text()
+
+
+QUIRKS = re.findall(r"^\| §([\d.]+) \|[^|]+\|(.*)\|$", PROVIDERS, re.MULTILINE)
+
+
+def test_every_section_of_the_three_providers_has_a_quirk_and_every_quirk_a_test():
+    sections = {f"{provider}.{number}" for provider in (1, 2, 3) for number in range(1, 10)}
+    assert {section for section, _ in QUIRKS} == sections
+    assert [section for section, tests in QUIRKS if "::test_" not in tests] == []
+
+
+@pytest.mark.parametrize(("section", "tests"), QUIRKS)
+def test_every_test_of_a_quirk_exists_and_names_its_section(section: str, tests: str):
+    for file, test in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", tests):
+        functions = {f.name: f for f in ast.parse((ROOT / file).read_text()).body if isinstance(f, ast.FunctionDef)}
+        assert re.search(rf"§{re.escape(section)}(?!\d)", ast.get_docstring(functions[test]) or ""), test

@@ -59,7 +59,7 @@ def test_shards_and_answers_lie_side_by_side(world: World) -> None:
 
 
 def test_a_lost_answer_is_repeated_with_its_own_token_and_paid_once(world: World) -> None:
-    """The list hides the job for longer than the night could wait."""
+    """The list hides the job for longer than the night could wait (PROVIDERS §3.9)."""
     world.emulator.add_fault(Fault(action="accept_then_drop", route=CREATE))
     world.emulator.add_fault(Fault(action="list_lag", route=CREATE, seconds=9_000.0))
     job = world.run(world.write(documents(100)), **ASKED)

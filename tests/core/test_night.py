@@ -160,6 +160,7 @@ def test_an_expired_batch_gives_its_paid_rows_and_the_rest_is_bought_again(make_
 
 
 def test_a_batch_rejected_for_queued_tokens_waits_and_is_sent_again(make_world: MakeWorld):
+    """PROVIDERS §1.2"""
     rejected = Fault(action="reject", route="POST /v1/batches", nth=2, code="token_limit_exceeded")
     world = make_world("openai", faults=[rejected])
     job = world.run(world.write(documents(60)), shard_requests=20)

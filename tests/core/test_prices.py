@@ -19,6 +19,7 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
     [("openai", "gpt-4.1-mini"), ("anthropic", "claude-haiku-4-5"), ("openai", "text-embedding-3-large")],
 )
 def test_batch_is_half_of_sync_for_plain_tokens(provider: str, model: str):
+    """PROVIDERS §1.6"""
     card = quote(provider, model, NOON)
     usage = Usage(input_tokens=1000, output_tokens=500)
     assert card.batch_cost(usage) * 2 == card.sync_cost(usage)

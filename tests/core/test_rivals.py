@@ -77,7 +77,7 @@ def test_a_row_in_no_file_is_missing_and_bought_again(make_world: MakeWorld, pro
 
 
 def test_strangers_and_twins_are_kept_apart_and_named(make_world: MakeWorld, provider: str):
-    """Elsewhere one unknown id fails the whole paid batch, or a twin overwrites a row."""
+    """Elsewhere one unknown id fails the whole paid batch, or a twin overwrites a row (PROVIDERS §1.9)."""
     route = "GET /v1/files/*/content" if provider == "openai" else "GET /v1/messages/batches/*/results"
     faults = [
         Fault(action="stranger_lines", route=route, count=2),

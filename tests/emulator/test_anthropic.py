@@ -149,6 +149,7 @@ def test_the_old_version_takes_sampling(emulator: Emulator, anthropic_for: Calla
 def test_params_are_judged_at_execution(
     emulator: Emulator, an: Anthropic, params: dict[str, Any], kind: str, text: str
 ) -> None:
+    """PROVIDERS §2.9"""
     error = ended(emulator, an, [item("bad", **params)])["bad"].error
     assert (error.type, error.error.type) == ("error", kind)
     assert text in error.error.message

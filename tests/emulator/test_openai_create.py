@@ -60,6 +60,7 @@ def test_a_missing_key_is_unauthorized(emulator: Emulator, openai_for: Callable[
 
 
 def test_two_thousand_batches_an_hour(emulate: Callable[..., Emulator], openai_for: Callable[..., OpenAI]) -> None:
+    """PROVIDERS §1.2"""
     emulator = emulate(batches_per_hour=2)
     client = openai_for(emulator)
     submit(client, GOOD)
@@ -144,6 +145,7 @@ def test_an_unknown_file_is_found_out_asynchronously(emulator: Emulator, oa: Ope
 
 
 def test_a_batch_that_fails_validation_bills_nothing(emulator: Emulator, oa: OpenAI) -> None:
+    """PROVIDERS §1.6"""
     submit(oa, GOOD + b"no\n")
     emulator.advance(86_400)
     assert (emulator.charges, emulator.batches[0].status) == ([], "failed")
