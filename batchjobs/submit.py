@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 import providers
 from batchjobs.accept import accept, last_accepted
-from batchjobs.answers import Embedding
+from batchjobs.asking import endpoint_for, template_for
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken, OverBudget, UsageError
 from batchjobs.jobs import is_buried, job_ids, load_all, read_plan
@@ -73,7 +73,7 @@ class Submission:
 def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> Order:
     """Turn settings into an order. Raises UsageError for an unknown task, provider, endpoint, model or price."""
     task = load_task(settings.task, Path.cwd())
-    provider, endpoint = settings.provider, _endpoint(settings, task)
+    provider, endpoint = settings.provider, endpoint_for(settings, task)
     request_format = _format(settings, provider, endpoint)
     if request_format.traits.reads_store and not settings.store.startswith("s3://"):
         raise UsageError(f"Provider {provider} reads and writes S3 itself: use --store s3://bucket/prefix.")
@@ -81,7 +81,7 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
     if model is None:
         raise UsageError(f"Task {task.name} names no default model for {provider}: pass --model{_called(provider)}.")
     rates = _rates(settings, provider, model, desk.env.now())
-    template = _template(settings, task, model)
+    template = template_for(settings, task, model)
     _try(request_format, template, settings.task)
     return Order(
         source=source,
@@ -95,29 +95,6 @@ def resolve(settings: Settings, source: str, query: str | None, desk: Desk) -> O
         template=template,
         rates=rates,
         format=request_format,
-    )
-
-
-def _endpoint(settings: Settings, task: Task) -> str:
-    """The one that the person names, or the one that the task needs; "" is the provider's first."""
-    embeds = issubclass(task.result, Embedding)
-    endpoint = settings.endpoint or (EMBEDDINGS if embeds else "")
-    if embeds != (endpoint == EMBEDDINGS):
-        asks = "asks for embeddings" if embeds else "asks for no embeddings"
-        raise UsageError(f"Task {task.name} {asks}, which endpoint {endpoint!r} does not suit: leave the endpoint out.")
-    return endpoint
-
-
-def _template(settings: Settings, task: Task, model: str) -> RequestTemplate:
-    if issubclass(task.result, Embedding):  # nothing is written, so nothing limits or shapes it but its length
-        length = task.result.dimensions
-        return RequestTemplate(model, max_output_tokens=0, extra={} if length is None else {"dimensions": length})
-    return RequestTemplate(
-        model=model,
-        max_output_tokens=settings.max_output_tokens or task.max_output_tokens,
-        schema_name=task.name.replace("-", "_"),
-        schema=task.result.model_json_schema(),
-        temperature=task.temperature if settings.temperature is None else settings.temperature,
     )
 
 
