@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 import click
 
 from batchjobs import __version__
-from batchjobs.errors import BatchJobsError, UsageError
 
 SDK_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "boto3", "botocore", "urllib3")
 SDK_SWITCHES = ("OPENAI_LOG", "ANTHROPIC_LOG")
@@ -401,6 +400,7 @@ def _say_stopped(sentence: str) -> int:
 
 
 def _refuse(error: click.ClickException) -> int:
+    from batchjobs.errors import UsageError
     from batchjobs.telling import printable
 
     context = getattr(error, "ctx", None)
@@ -411,7 +411,7 @@ def _refuse(error: click.ClickException) -> int:
 
 
 def _explain(error: Exception, verbose: bool) -> int:
-    from batchjobs.errors import exit_code_of
+    from batchjobs.errors import BatchJobsError, exit_code_of
     from batchjobs.telling import printable, trace, words_of
 
     code = exit_code_of(error)

@@ -16,7 +16,7 @@ import msgspec
 
 import providers
 from batchjobs.env import Env
-from batchjobs.errors import Unreachable
+from batchjobs.errors import Unreachable, UsageError
 from batchjobs.observed import ObservedProvider, ObservedStore
 from batchjobs.plan import Plan
 from batchjobs.settings import Settings
@@ -25,6 +25,14 @@ from storage import open_store
 from storage.content import intact
 from storage.contract import Conflict, ObjectStore
 from storage.ledger import Ledger
+
+
+def need_sdk(provider: str) -> None:
+    """Raises UsageError where a provider's SDK, an optional part of this package, is not installed."""
+    extra = providers.lacks(provider)
+    if extra:
+        fact = f"The SDK of provider {provider} is not installed"
+        raise UsageError(f"{fact}: pip install 'batchjobs[{extra}]', then run the command again.")
 
 
 def _silent(_text: str) -> None:
@@ -59,6 +67,7 @@ class Desk:
 
     def provider(self, name: str, endpoint: str) -> Provider:
         if (name, endpoint) not in self._providers:
+            need_sdk(name)
             self._providers[name, endpoint] = ObservedProvider(
                 providers.connect(
                     name,

@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import providers
 from batchjobs.catalogue import batch_words
-from batchjobs.desk import Desk
+from batchjobs.desk import Desk, need_sdk
 from batchjobs.errors import Unreachable, UsageError
 from batchjobs.project import open_results
 from batchjobs.submit import resolve
@@ -119,7 +119,11 @@ def _provider(desk: Desk) -> Iterator[Check]:
     name, endpoint = desk.settings.provider, desk.settings.endpoint or ""
     nobody = ShardFile(Path(), url="", requests=-1, model="", id_prefix="doctor-")
     try:
+        need_sdk(name)
         provider = providers.connect(name, endpoint, sleep=desk.env.sleep, switches=desk.settings.compatible)
+    except UsageError as error:
+        yield Check("key", "failed", str(error), UsageError.exit_code)
+        return
     except ValueError as error:
         yield Check("key", "not checked", str(error))
         return

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import providers
 from batchjobs.accept import accept, last_accepted
 from batchjobs.asking import endpoint_for, template_for
-from batchjobs.desk import Desk
+from batchjobs.desk import Desk, need_sdk
 from batchjobs.errors import Broken, OverBudget, UsageError
 from batchjobs.jobs import is_buried, job_ids, load_all, read_plan
 from batchjobs.pack import (
@@ -139,6 +139,8 @@ def _called(provider: str) -> str:
 
 def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:
     """Accept a job: idempotent, and free. The caller holds the desk. Raises OverBudget, UsageError."""
+    if not dry_run:
+        need_sdk(order.provider)
     lacking = order.format.shortfall(order.template)
     if lacking:
         desk.say(lacking)

@@ -11,6 +11,7 @@ nothing to the others.
 
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_options",
     "connect",
     "endpoints",
+    "lacks",
     "load_format",
     "measure",
     "served_by",
@@ -54,6 +56,7 @@ _MODULES: dict[str, _Module] = {
     "bedrock": bedrock,
     **{profile.name: Server(profile) for profile in (AZURE, GROQ, COMPATIBLE)},
 }
+_SDKS = {"anthropic": ("anthropic", "anthropic"), "bedrock": ("bedrock", "boto3")}  # all others speak through OpenAI's
 NAMES = tuple(_MODULES)
 CHOICE = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 
@@ -114,6 +117,15 @@ def check_options(name: str, options: Options) -> None:
     """Raises ValueError for options (see `connect`) that the provider would refuse; most have none."""
     if name == "bedrock":
         bedrock.check(options)
+
+
+def lacks(name: str) -> str:
+    """The extra of this package to install before `connect` can be called; "" where its SDK is there."""
+    extra, module = _SDKS.get(name, ("openai", "openai"))
+    try:
+        return "" if find_spec(module) else extra
+    except ImportError:
+        return extra
 
 
 def traits(name: str) -> Traits:

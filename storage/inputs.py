@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from storage import need_boto3
 from storage.contract import BadName, InputError, Missing
 from storage.lines import CutOff, Line, csv_lines, json_lines
 from storage.tabular import parquet_lines, query_lines
@@ -118,6 +119,7 @@ def _local(source: str, spool_dir: Path, stdin: BinaryIO | None, s3_client: Any)
 
 
 def _downloaded(source: str, spool_dir: Path, s3_client: Any) -> Path:
+    need_boto3(source)
     from storage.s3 import download  # here, because boto3 takes a quarter of a second that others need not pay
 
     path = _spool_path(spool_dir)
