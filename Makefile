@@ -37,7 +37,7 @@ test: setup ## run the tests
 conformance: setup ## which provider keeps which part of the contract, by the outcomes of this run
 	$(BIN)/python -m tests.conformance
 
-nights: setup ## a bad night on all 2,000 real deals, both providers, directory and S3
+nights: setup ## a bad night on all 2,000 real deals, every provider, directory and S3
 	NIGHTS_DEALS=2000 $(BIN)/python -m pytest -q -s -p no:randomly tests/core/test_real_deals.py
 
 chaos: setup ## everything that can break, for MINUTES=60, on STORES=directory,ministack,ceph; counted in docs/campaigns.jsonl
