@@ -1,11 +1,12 @@
 """The long campaign: every way of breaking a night, one after the other, for as long as told (`make chaos`).
 
 Each part is a command of its own that ends with one line of JSON. What it came to is appended to a file of counts,
-`docs/campaigns.jsonl`: one line for each campaign, good or bad; the README quotes the sums.
+`docs/campaigns.jsonl`: one line for each campaign, good or bad; the README quotes the sums, and is brought up to date.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 COUNTER = ROOT / "docs/campaigns.jsonl"
+README = ROOT / "README.md"
+_QUOTED = re.compile(r"(?<=<!-- counted -->\n).*?(?=\n<!-- so far -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,28 @@ def campaign(minutes: float, stores: str, seed: int) -> dict[str, Any]:
     }
 
 
+def counted() -> str:
+    """What all campaigns came to, in the words of the README."""
+    records = [json.loads(line) for line in COUNTER.read_text().splitlines()]
+
+    def total(part: str, name: str) -> int:
+        return sum(int(record.get(part, {}).get(name, 0)) for record in records)
+
+    clean = sum(record["clean"] for record in records)
+    return (
+        f"{total('simulation', 'with_fault'):,} simulated nights in which a fault fired "
+        f"({total('simulation', 'virtual_days'):,} virtual days), {total('kill', 'cases'):,} commands killed,\n"
+        f"{total('sweep', 'faults_fired'):,} nights with a failing disk, store or provider, "
+        f"{total('concurrency', 'processes'):,} processes side by side.\n"
+        f"Campaigns that found nothing: {clean} of {len(records)}; what the others found was mended, each with a test."
+    )
+
+
+def quote() -> None:
+    """Bring the README's sentence up to date."""
+    README.write_text(_QUOTED.sub(counted(), README.read_text()))
+
+
 def main() -> int:
     """Run a campaign and append what it came to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,6 +107,7 @@ def main() -> int:
     record = campaign(options.minutes, options.stores, options.seed)
     with COUNTER.open("a") as counter:
         counter.write(json.dumps(record) + "\n")
+    quote()
     return 0 if record["clean"] else 1
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from batchjobs.cli import cli
 from batchjobs.settings import Settings
 from providers.profiles import COMPATIBLE, SWITCHES
+from tests.chaos import counted
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -25,6 +26,10 @@ def test_every_command_is_in_the_readme_and_has_help(command: str):
     help_page = CliRunner().invoke(cli, [command, "--help"])
     assert help_page.exit_code == 0
     assert len(cli.commands[command].get_short_help_str(200)) > 20
+
+
+def test_the_readme_quotes_what_the_campaigns_counted():
+    assert f"<!-- counted -->\n{counted()}\n<!-- so far -->" in README
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"`?batchjobs ([a-z]+)\b", README)) - {"status"}))
