@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -13,9 +12,9 @@ import zstandard
 from pydantic import ValidationError
 
 from batchjobs.plan import ShardPlan
-from batchjobs.prices import RateCard
+from batchjobs.prices import Bill, RateCard, Rates
 from batchjobs.tasks import ItemTooLarge, Task
-from providers.contract import Format, RequestTemplate, Usage
+from providers.contract import Format, RequestTemplate
 from storage.content import file_sha8
 from storage.inputs import Line
 from storage.layout import requests_key, shard_key
@@ -28,11 +27,11 @@ BYTES_PER_TOKEN_CEILING = 3.0
 OUTPUT_SHARE_LIKELY = 0.35  # of the output limit
 SHARD_BYTES_DEFAULT = 64_000_000
 BYTES_MARGIN = 0.97  # of the provider's limit: a retried request may grow a little
+BLOCK_BYTES = 1 << 18  # of lines, compressed, hashed and written together
 ITEM_ID_LENGTH_MAX = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One item, rendered and keyed."""
 
     line: int
@@ -133,9 +132,24 @@ def ceiling_tokens(body_bytes: int) -> int:
     return int(body_bytes / BYTES_PER_TOKEN_CEILING) + 1
 
 
-def likely_usage(body_bytes: int, max_output_tokens: int) -> Usage:
-    """What an ordinary request of this size uses."""
-    return Usage(int(body_bytes / BYTES_PER_TOKEN_LIKELY) + 1, int(max_output_tokens * OUTPUT_SHARE_LIKELY) + 1)
+@dataclass(slots=True)
+class Estimate:
+    """What requests will cost, worked out from their sizes and an output limit: likely, and at most."""
+
+    tiers: tuple[Rates, ...]
+    max_output_tokens: int
+    likely: Bill = field(init=False)
+    ceiling: Bill = field(init=False)
+    likely_output: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.likely, self.ceiling = Bill(self.tiers), Bill(self.tiers)
+        self.likely_output = int(self.max_output_tokens * OUTPUT_SHARE_LIKELY) + 1
+
+    def add(self, body_bytes: int, max_output_tokens: int | None = None) -> None:
+        """One more request; its own output limit where it has one."""
+        self.likely.add(int(body_bytes / BYTES_PER_TOKEN_LIKELY) + 1, self.likely_output)
+        self.ceiling.add(ceiling_tokens(body_bytes), max_output_tokens or self.max_output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +159,8 @@ class Pricing:
     rates: RateCard
     max_output_tokens: int
 
-    def likely(self, body_bytes: int, *, at_once: bool = False) -> Decimal:
-        return self.rates.cost(likely_usage(body_bytes, self.max_output_tokens), at_once=at_once)
-
-    def ceiling(self, body_bytes: int, max_output_tokens: int | None = None, *, at_once: bool = False) -> Decimal:
-        most = Usage(ceiling_tokens(body_bytes), max_output_tokens or self.max_output_tokens)
-        return self.rates.cost(most, at_once=at_once)
+    def estimate(self, *, at_once: bool = False) -> Estimate:
+        return Estimate(self.rates.sync if at_once else self.rates.batch, self.max_output_tokens)
 
 
 class Keeper(Protocol):
@@ -161,7 +171,7 @@ class Keeper(Protocol):
 
 @dataclass(slots=True)
 class _Draft:
-    """A shard being written: its lines go to disk at once, what must be known of them stays in columns.
+    """A shard being written: its lines go to disk by the block, what must be known of them stays in rows.
 
     `few` are its requests for as long as they are too few for a batch.
     """
@@ -169,18 +179,36 @@ class _Draft:
     id: str
     path: Path
     out: BinaryIO | zstandard.ZstdCompressionWriter
+    cost: Estimate
     at_once: bool = False
     sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    bytes: int = 0
+    size: int = 0
     tokens: int = 0
-    estimated: Decimal = Decimal(0)
-    ceiling: Decimal = Decimal(0)
-    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in REQUESTS.names})
+    rows: list[tuple[object, ...]] = field(default_factory=list)
     few: list[tuple[Request, int | None]] = field(default_factory=list)
+    block: list[bytes] = field(default_factory=list)
+    block_bytes: int = 0
 
     @property
     def requests(self) -> int:
-        return len(self.columns["request_key"])
+        return len(self.rows)
+
+    def write(self, line: bytes) -> None:
+        self.block.append(line)
+        self.size += len(line)
+        self.block_bytes += len(line)
+        if self.block_bytes >= BLOCK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        data = b"".join(self.block)
+        self.out.write(data)
+        self.sha.update(data)
+        self.block, self.block_bytes = [], 0
+
+    def close(self) -> None:
+        self.flush()
+        self.out.close()
 
 
 @dataclass(slots=True)
@@ -233,19 +261,13 @@ class Packer:
         tokens = ceiling_tokens(len(request.body))
         draft = self._draft = self._draft or self._open(next(self.names))
         custom_id = f"{self.short}-{draft.id}-{request.key[:32]}"
-        line = self.format.line(custom_id, request.body)
-        draft.out.write(line)
-        draft.sha.update(line)
-        draft.bytes += len(line)
+        draft.write(self.format.line(custom_id, request.body))
         draft.tokens += tokens
-        draft.estimated += self.pricing.likely(len(request.body), at_once=draft.at_once)
-        draft.ceiling += self.pricing.ceiling(len(request.body), max_output_tokens, at_once=draft.at_once)
-        row = (request.key, custom_id, request.item_id, request.line, tokens, request.summary)
-        for column, value in zip(draft.columns.values(), row, strict=True):
-            column.append(value)
+        draft.cost.add(len(request.body), max_output_tokens)
+        draft.rows.append((request.key, custom_id, request.item_id, request.line, tokens, request.summary))
         if self._too_few(draft):
             draft.few.append((request, max_output_tokens))
-        else:
+        elif draft.few:
             draft.few.clear()
 
     def _too_few(self, draft: _Draft) -> bool:
@@ -258,27 +280,27 @@ class Packer:
         tokens = draft.tokens + ceiling_tokens(len(request.body))
         most = self.first_requests if self.first_requests and not self.shards else limits.requests
         too_many_tokens = limits.tokens is not None and tokens > limits.tokens
-        return count >= most or draft.bytes + len(request.body) + 300 > limits.bytes or too_many_tokens
+        return count >= most or draft.size + len(request.body) + 300 > limits.bytes or too_many_tokens
 
     def _bursting(self, draft: _Draft, request: Request) -> bool:
         """More than the provider takes."""
-        size = draft.bytes + len(request.body) + 300
+        size = draft.size + len(request.body) + 300
         return draft.requests >= self.limits.requests_max or size > self.limits.bytes_max
 
     def _open(self, shard: str, *, at_once: bool = False) -> _Draft:
         if self.format.traits.reads_store:
             path = self.spool / f"{shard}.jsonl"
-            return _Draft(shard, path, path.open("wb"), at_once)
+            return _Draft(shard, path, path.open("wb"), self.pricing.estimate(at_once=at_once), at_once)
         path = self.spool / f"{shard}.jsonl.zst"
         out = zstandard.ZstdCompressor(level=3).stream_writer(path.open("wb"), closefd=True)
-        return _Draft(shard, path, out, at_once)
+        return _Draft(shard, path, out, self.pricing.estimate(at_once=at_once), at_once)
 
     def _keep(self) -> None:
         """Keep the open shard, or where it is too little for a batch every request of it as a shard of its own."""
         draft, self._draft = self._draft, None
         if draft is None:
             return
-        draft.out.close()
+        draft.close()
         if not self._too_few(draft):
             self._store(draft)
             return
@@ -286,14 +308,14 @@ class Packer:
         for name, (request, max_output_tokens) in zip(chain([draft.id], self.names), draft.few, strict=False):
             self._draft = single = self._open(name, at_once=True)
             self._put(request, max_output_tokens)
-            single.out.close()
+            single.close()
             self._store(single)
         self._draft = None
 
     def _store(self, draft: _Draft) -> None:
         """Its requests first, then which request is which item."""
         table = draft.path.with_suffix(".parquet")
-        write_parquet(table, REQUESTS, draft.columns)
+        write_parquet(table, REQUESTS, dict(zip(REQUESTS.names, zip(*draft.rows, strict=True), strict=True)))
         packed = not self.format.traits.reads_store
         key = shard_key(self.job, draft.id, file_sha8(draft.path), packed=packed)
         keys = requests_key(self.job, draft.id, file_sha8(table))
@@ -312,10 +334,10 @@ class Packer:
             body_sha256=draft.sha.hexdigest(),
             id_prefix=f"{self.short}-{draft.id}-",
             requests=draft.requests,
-            bytes=draft.bytes,
+            bytes=draft.size,
             tokens=draft.tokens,
-            estimated_cost=draft.estimated,
-            ceiling_cost=draft.ceiling,
+            estimated_cost=draft.cost.likely.total,
+            ceiling_cost=draft.cost.ceiling.total,
             parent=self.parent,
             at_once=draft.at_once,
         )

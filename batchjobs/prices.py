@@ -64,6 +64,31 @@ def _cost(tiers: tuple[Rates, ...], usage: Usage) -> Decimal:
     ) / MILLION
 
 
+class Bill:
+    """The exact sum of what many requests cost that use no cache: tokens are counted by tier, and priced once."""
+
+    __slots__ = ("_counts", "_tiers")
+
+    def __init__(self, tiers: tuple[Rates, ...]) -> None:
+        self._tiers = tiers
+        self._counts = [[0, 0] for _ in tiers]
+
+    def add(self, input_tokens: int, output_tokens: int) -> None:
+        """One more request."""
+        count = self._counts[0]
+        for tier, more in zip(self._tiers[1:], self._counts[1:], strict=True):
+            if input_tokens > tier.from_input_tokens:
+                count = more
+        count[0] += input_tokens
+        count[1] += output_tokens
+
+    @property
+    def total(self) -> Decimal:
+        """US dollars."""
+        pairs = zip(self._tiers, self._counts, strict=True)
+        return sum((count[0] * tier.input + count[1] * tier.output for tier, count in pairs), Decimal(0)) / MILLION
+
+
 def quote(provider: str, model: str, at: datetime) -> RateCard:
     """The rate card of a model on a day, from the bundled genai-prices tables (no network).
 

@@ -252,6 +252,7 @@ class _Packing:
 
     def run(self, items: Input, dry_run: bool) -> Plan:
         renderer, packer = self._renderer(), self._packer(dry_run)
+        at_once = packer.pricing.estimate(at_once=True)
         self.results.start_screening()
         for chunk in items.chunks(CHUNK_LINES, CHUNK_BYTES):
             self.lines = max(self.lines, chunk[-1].number)
@@ -263,9 +264,10 @@ class _Packing:
                 else:
                     self._reject(items.name, made)
             for request in self._screen(items.name, requests):
-                self.sync_cost += packer.pricing.likely(len(request.body), at_once=True)
+                at_once.add(len(request.body))
                 packer.add(request)
         packer.close()
+        self.sync_cost = at_once.likely.total
         return self._plan(items, packer, dry_run)
 
     def _reject(self, source: str, reject: Reject) -> None:

@@ -156,10 +156,9 @@ class OpenAIFormat:
 
     def _words(self, template: RequestTemplate) -> str:
         """The schema in words, where the server does not enforce it; worked out once for equal templates."""
-        if template.schema is None or structured(self.profile, template.model) == "json_schema":
-            return ""
         if self._told is None or self._told[0] is not template:
-            self._told = template, in_words(template.schema, DIALECT)
+            held = template.schema is None or structured(self.profile, template.model) == "json_schema"
+            self._told = template, "" if held or template.schema is None else in_words(template.schema, DIALECT)
         return self._told[1]
 
     def shortfall(self, template: RequestTemplate) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchjobs.pack import Packer, Pricing, Request, ShardLimits, key_salt, shard_limits
+from batchjobs.pack import Packer, Pricing, Request, ShardLimits, ceiling_tokens, key_salt, shard_limits
 from batchjobs.prices import FREE, RateCard, Rates
 from batchjobs.settle import raw_lines, unpacked
 from providers import load_format
@@ -97,7 +97,7 @@ def test_single_requests_are_priced_in_full_and_lie_as_shards_of_their_own(tmp_p
     assert [(shard.id, shard.at_once) for shard in one.shards] == [(f"1-0000{n}", True) for n in (1, 2, 3)]
     assert [kept.objects[shard.key].count(b"\n") for shard in one.shards] == [1, 1, 1]
     size = len(next(iter(requests(1))).body)
-    assert one.shards[0].ceiling_cost == one.pricing.ceiling(size, at_once=True) == 2 * one.pricing.ceiling(size)
+    assert one.shards[0].ceiling_cost == Decimal(2 * (ceiling_tokens(size) + 100)) / 1_000_000
 
 
 def test_large_requests_fill_a_shard_only_once_they_are_enough(tmp_path: Path):

@@ -8,7 +8,7 @@ from genai_prices import Usage as TheirUsage
 from genai_prices import calc_price
 
 from batchjobs.errors import UsageError
-from batchjobs.prices import FREE, quote
+from batchjobs.prices import FREE, Bill, quote
 from providers.contract import Usage
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -101,3 +101,14 @@ def test_a_model_of_ones_own_on_bedrock_has_no_known_price(model: str):
 
 def test_without_prices_everything_costs_nothing():
     assert FREE.batch_cost(Usage(10, 10)) == Decimal(0)
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-sonnet-4-5"])
+def test_a_bill_comes_to_the_sum_of_its_requests(model: str):
+    """Tiers included: a request is priced by its own size, not by that of all."""
+    rates = quote("anthropic", model, NOON)
+    usages = [Usage(input_tokens, 77) for input_tokens in (1, 999, 200_000, 200_001, 900_000)]
+    bill = Bill(rates.batch)
+    for usage in usages:
+        bill.add(usage.input_tokens, usage.output_tokens)
+    assert bill.total == sum(rates.batch_cost(usage) for usage in usages)
