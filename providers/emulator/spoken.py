@@ -93,8 +93,10 @@ def _spoilt(answer: Any, digest: bytes) -> str:
     """An answer that does not fit its schema, in one of the ways models have."""
     text = msgspec.json.encode(answer).decode()
     way = digest[5] % 4
-    if way == 0 or not isinstance(answer, dict) or not answer:
+    if not isinstance(answer, dict) or not answer:
         return "Here is the analysis you asked for:\n" + text
+    if way == 0:  # without its braces: with them it could only mean what it should be
+        return "Here is the analysis you asked for:\n" + text[1:-1]
     name = list(answer)[digest[6] % len(answer)]
     if way == 1:
         return msgspec.json.encode({key: value for key, value in answer.items() if key != name}).decode()
