@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: a fresh emulator, a fresh store, and the variables that point the SDKs at loopback."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,9 @@ from providers.emulator import Emulator
 from tests.storage.stores import s3_server as s3_server
 from tests.storage.stores import s3_url as s3_url
 from tests.world import World
+
+# Commands that the tests start inherit what is ignored here: all of Ctrl-C, where these run in a script's background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,7 @@ ASKED = zip(known()["submit"]["openai"], itertools.cycle(["SIGTERM", "SIGINT"]),
 def started(world: World, *words: str, before: str = "") -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "batchjobs", *words, "--store", world.store]
     environ = os.environ | {"BATCHJOBS_TASK": TASK}
-    # What starts the tests may ignore signals, as `nohup` does, and whoever is started inherits that.
-    shell = ["env", "--default-signal", "sh", "-c", f'{before} exec "$@"', "sh"]
+    shell = ["sh", "-c", f'{before} exec "$@"', "sh"]
     return subprocess.Popen([*shell, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
 
 
