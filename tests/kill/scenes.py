@@ -14,7 +14,7 @@ from providers.emulator import Fault, Rates
 from tests.kill.place import CREATE, HOUR_S, Place
 from tests.world import documents
 
-READ_ONLY = {"status", "report"}  # from the ledgers alone; nothing is written
+READ_ONLY = {"status", "report", "providers"}  # from the ledgers, or from nothing; nothing is written
 ELSEWHERE = {"rehearse"}  # is `run`
 SOME_FAIL = Rates(transient=0.3)  # so that there is something to retry
 BOTH = ("openai", "anthropic")

@@ -1,4 +1,4 @@
-"""The simulation must be able to fail: every protocol that is known to pay twice is caught at it, and soon."""
+"""The simulation must be able to fail: every protocol that is known to pay too much is caught at it, and soon."""
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -21,7 +21,7 @@ QUICK = settings(
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_protocol_is_caught_paying_twice(name: str):
+def test_a_bad_protocol_is_caught_paying_too_much(name: str):
     break_it, faults = BAD[name]
 
     class Program(Simulation):
@@ -33,5 +33,5 @@ def test_a_bad_protocol_is_caught_paying_twice(name: str):
             break_it(house)
 
     Program.faults = faults
-    with pytest.raises(Violation, match="bought 2 times"):
+    with pytest.raises(Violation, match=r"bought 2 times|can cost .* the cap is"):  # whichever it does first
         run_state_machine_as_test(Program, settings=QUICK)
