@@ -1,7 +1,8 @@
 """The long campaign: every way of breaking a night, one after the other, for as long as told (`make chaos`).
 
 Each part is a command of its own that ends with one line of JSON. What it came to is appended to a file of counts,
-`docs/campaigns.jsonl`: one line for each campaign, good or bad; the README quotes the sums, and is brought up to date.
+`docs/campaigns.jsonl`: one line for each campaign, good or bad. The README and
+`docs/reliability.md` quote it, and are brought up to date.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 COUNTER = ROOT / "docs/campaigns.jsonl"
-README = ROOT / "README.md"
+README, RELIABILITY = ROOT / "README.md", ROOT / "docs/reliability.md"
 _QUOTED = re.compile(r"(?<=<!-- counted -->\n).*?(?=\n<!-- so far -->)", re.DOTALL)
 
 
@@ -75,26 +77,53 @@ def campaign(minutes: float, stores: str, seed: int) -> dict[str, Any]:
     }
 
 
+def records() -> list[dict[str, Any]]:
+    """Every campaign so far, the oldest first."""
+    return [json.loads(line) for line in COUNTER.read_text().splitlines()]
+
+
+def total(some: Sequence[dict[str, Any]], part: str, name: str) -> int:
+    return sum(int(record.get(part, {}).get(name, 0)) for record in some)
+
+
 def counted() -> str:
     """What all campaigns came to, in the words of the README."""
-    records = [json.loads(line) for line in COUNTER.read_text().splitlines()]
-
-    def total(part: str, name: str) -> int:
-        return sum(int(record.get(part, {}).get(name, 0)) for record in records)
-
-    clean = sum(record["clean"] for record in records)
+    every = records()
+    programs, days = total(every, "simulation", "with_fault"), total(every, "simulation", "virtual_days")
+    killed, nights = total(every, "kill", "cases"), total(every, "sweep", "faults_fired")
+    clean = sum(record["clean"] for record in every)
     return (
-        f"{total('simulation', 'with_fault'):,} simulated nights in which a fault fired "
-        f"({total('simulation', 'virtual_days'):,} virtual days), {total('kill', 'cases'):,} commands killed,\n"
-        f"{total('sweep', 'faults_fired'):,} nights with a failing disk, store or provider, "
-        f"{total('concurrency', 'processes'):,} processes side by side.\n"
-        f"Campaigns that found nothing: {clean} of {len(records)}; what the others found was mended, each with a test."
+        f"{programs:,} simulated nights in which a fault fired ({days:,} virtual days), {killed:,} commands killed,\n"
+        f"{nights:,} nights with a failing disk, store or provider, "
+        f"{total(every, 'concurrency', 'processes'):,} processes side by side.\n"
+        f"Campaigns that found nothing: {clean} of {len(every)}; what the others found was mended, each with a test."
     )
 
 
+def figures() -> str:
+    """The table of the last campaign, and of all."""
+    every = records()
+    last = every[-1:]
+    rows = [
+        ("simulated programs in which a fault fired", "simulation", "with_fault"),
+        ("virtual days of these", "simulation", "virtual_days"),
+        ("programs that broke a promise", "simulation", "violations"),
+        ("commands killed, each then rebuilt and compared row for row", "kill", "cases"),
+        ("nights with a failing call or a power cut, then healed", "sweep", "faults_fired"),
+        ("processes side by side", "concurrency", "processes"),
+        ("looks of an analyst meanwhile", "concurrency", "looks"),
+    ]
+    numbers = [f"| {what} | {total(last, *where):,} | {total(every, *where):,} |" for what, *where in rows]
+    matrix = last[0].get("kill", {}).get("tried_of_planned", {})
+    killed = [f"| killed at: {breadth} | {tried:,} of {planned:,} | |" for breadth, (tried, planned) in matrix.items()]
+    title = f"the last campaign ({last[0]['at']}, {last[0]['minutes']:.0f} minutes, seed {last[0]['seed']})"
+    return "\n".join([f"| figure | {title} | all {len(every)} |", "|---|---|---|", *numbers, *killed])
+
+
 def quote() -> None:
-    """Bring the README's sentence up to date."""
-    README.write_text(_QUOTED.sub(counted(), README.read_text()))
+    """Bring the README's sentence and the table of the figures up to date."""
+    for path, words in ((README, counted()), (RELIABILITY, figures())):
+        path.write_text(_QUOTED.sub(lambda _, words=words: words, path.read_text()))
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from batchjobs.cli import cli
 from batchjobs.settings import Settings
 from providers.profiles import COMPATIBLE, SWITCHES
-from tests.chaos import counted
+from tests.chaos import counted, figures
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -28,8 +28,9 @@ def test_every_command_is_in_the_readme_and_has_help(command: str):
     assert len(cli.commands[command].get_short_help_str(200)) > 20
 
 
-def test_the_readme_quotes_what_the_campaigns_counted():
+def test_the_docs_quote_what_the_campaigns_counted():
     assert f"<!-- counted -->\n{counted()}\n<!-- so far -->" in README
+    assert f"<!-- counted -->\n{figures()}\n<!-- so far -->" in RELIABILITY
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"`?batchjobs ([a-z]+)\b", README)) - {"status"}))
