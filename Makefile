@@ -43,8 +43,14 @@ nights: setup ## a bad night on all 2,000 real deals, every provider, directory 
 chaos: setup ## everything that can break, for MINUTES=60, on STORES=directory,ministack,ceph; counted in docs/campaigns.jsonl
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --stores $(STORES)
 
-bench: .venv/ready ## wall time, CPU and peak memory of pack and collect
-	$(BIN)/python -m benchmarks.night
+.venv-rivals/tried: requirements/rival-llm-batch-py.txt ## (each rival of the race lives apart; what does not install does not race)
+	$(PYTHON) -m venv .venv-rivals/llm-batch-py
+	.venv-rivals/llm-batch-py/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $< \
+	  || { echo "llm-batch-py does not install here and is left out"; rm -r .venv-rivals/llm-batch-py; }
+	touch $@
+
+bench: .venv/ready .venv-rivals/tried ## the race: a floor, ours and a rival, seconds and memory of every step, in one table
+	$(BIN)/python -m benchmarks.race
 
 lint: .venv/ready ## style, types, import directions
 	$(BIN)/ruff format --check .
@@ -63,5 +69,6 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra all --extra dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/audit.in -o requirements/audit.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/rival-llm-batch-py.in -o requirements/rival-llm-batch-py.txt
 
 .PHONY: help setup demo test conformance nights chaos bench lint lock audit sbom
