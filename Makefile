@@ -49,6 +49,10 @@ chaos: setup ## everything that can break, for MINUTES=60, on STORES=directory,m
 	  || { echo "llm-batch-py does not install here and is left out"; rm -r .venv-rivals/llm-batch-py; }
 	touch $@
 
+coverage: setup ## branch coverage by what runs in the tests' own process: the protocol's files first
+	$(BIN)/python -m coverage run -m pytest -q tests/core tests/storage tests/simulation
+	$(BIN)/python -m coverage report --precision=1 --include='batchjobs/*,storage/ledger.py'
+
 bench: .venv/ready .venv-rivals/tried ## the race: a floor, ours and a rival, seconds and memory of every step, in one table
 	$(BIN)/python -m benchmarks.race
 
@@ -71,4 +75,4 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/audit.in -o requirements/audit.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/rival-llm-batch-py.in -o requirements/rival-llm-batch-py.txt
 
-.PHONY: help setup demo test conformance nights chaos bench lint lock audit sbom
+.PHONY: help setup coverage demo test conformance nights chaos bench lint lock audit sbom
