@@ -42,6 +42,7 @@ JOB_NAME_LENGTH = 63
 MARK_LENGTH = 16  # of the token's digits in a job's name
 PAGE = 100
 CONFLICT = "ConflictException"
+MANIFEST = "manifest.json.out"
 
 # AWS's own patterns, which botocore does not check (PROVIDERS §3.1).
 _ROLE = re.compile(r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+")
@@ -81,6 +82,12 @@ class _Job(Struct, rename="camel"):
     total_record_count: int | None = None
     processed_record_count: int | None = None
     error_record_count: int | None = None
+
+
+class _Manifest(Struct, rename="camel"):
+    total_record_count: int
+    processed_record_count: int
+    error_record_count: int = 0
 
 
 class _Bought(Struct, rename="camel"):
@@ -199,7 +206,7 @@ class Bedrock:
         for key in outputs:
             yield RawFile("output", _result_lines(objects, key))
         for key in keys:
-            if key.endswith("manifest.json.out"):
+            if key.endswith(MANIFEST):
                 yield RawFile("batch", chunks(objects, key))
 
     def cancel(self, ref: str) -> None:
@@ -258,7 +265,21 @@ class Bedrock:
 
     def _job(self, ref: str) -> tuple[_Job, bytes, float | None]:
         """The job, the document it came as, and the pause that AWS asks for."""
-        return self.patiently(self._read_job, ref)
+        job, document, pause_s = self.patiently(self._read_job, ref)
+        return self._counted(job), document, pause_s
+
+    def _counted(self, job: _Job) -> _Job:
+        """A job that is over and does not tell its counts itself, with those of its manifest (PROVIDERS §3.4)."""
+        if job.total_record_count is not None or STATES.get(job.status.lower()) not in (State.ended, State.rejected):
+            return job
+        try:
+            objects, prefix = self._folder(job)
+            key = next(key for key in objects.keys(prefix) if key.endswith(MANIFEST))
+            with objects.local(key) as path:
+                told = msgspec.json.decode(path.read_bytes(), type=_Manifest)
+        except (Unavailable, StopIteration, msgspec.DecodeError):
+            return job
+        return msgspec.structs.replace(job, **msgspec.structs.asdict(told))
 
     def _read_job(self, ref: str) -> tuple[_Job, bytes, float | None]:
         answer = aws.told(f"Batch {ref}", lambda: self.client.get_model_invocation_job(jobIdentifier=ref))

@@ -120,6 +120,8 @@ class Jobs:
 
     def _counts(self, batch: Batch, word: str, now: float, patience: Patience) -> dict[str, int]:
         """0 until validated (PROVIDERS §3.3)."""
+        if not self._world.settings.bedrock.job_counts:
+            return {}
         tally = batch.tally(now, patience)
         return {
             "totalRecordCount": 0 if word in _EARLY else batch.sheet.total,

@@ -26,5 +26,6 @@ class BedrockSettings:
     structured: frozenset[str] = frozenset({"anthropic", "mistral"})  # families with structured output
     unprocessed_listed: bool = False  # whether records that never ran are in the output, marked `expired`
     nested_output: bool = True  # whether output keys repeat the folders below the input prefix
+    job_counts: bool = True  # whether a job tells how many of its records are done; its manifest always does
     manifest_tokens: bool = True  # whether the manifest counts tokens
     quotas_denied: bool = False  # whether Service Quotas answers AccessDeniedException

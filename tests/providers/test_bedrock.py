@@ -11,7 +11,7 @@ import pytest
 
 from providers import bedrock
 from providers.contract import OutcomeUnknown, Refused, ShardFile, State, Status, Tag, Unavailable
-from providers.emulator import BedrockSettings, Fault
+from providers.emulator import BedrockSettings, Fault, Rates
 from tests.providers.bench import DAY_S, JOBS, ROLE, Bench
 from tests.providers.kit import BEDROCK, CONVERSE
 
@@ -308,6 +308,32 @@ def test_answers_come_with_the_manifest_and_without_the_echo(bench: Bench) -> No
     assert list(files) == ["output", "batch"]
     assert b"not kept twice" not in files["output"]
     assert json.loads(files["batch"])["processedRecordCount"] == 5
+
+
+def test_a_job_that_tells_no_counts_has_those_of_its_manifest(account: Callable[..., Bench]) -> None:
+    """§3.4"""
+    bench = account(job_counts=False, rates=Rates(permanent=0.5))
+    bench.fault("expire", fraction=0.4)
+    ref = bench.buy(bench.shard(requests=10))
+    assert bench.provider.status(ref).done is None
+    bench.emulator.advance(8 * DAY_S)
+    status = bench.provider.status(ref)
+    assert (status.total, status.done) == (10, 4)
+    assert status.failed == bench.outcomes(ref).count("failed") > 0
+
+
+@pytest.mark.parametrize("manifest", [None, b"", b"[]", b'{"totalRecordCount":"5"}'])
+def test_counts_that_nobody_tells_are_not_known(account: Callable[..., Bench], manifest: bytes | None) -> None:
+    bench = account(job_counts=False)
+    ref = bench.finished()
+    bench.provider.status(ref)
+    assert bench.store is not None
+    (key,) = [key for key in bench.store.keys("jobs/night/bedrock/") if key.endswith(bedrock.MANIFEST)]
+    bench.store.delete(key)
+    if manifest is not None:
+        bench.store.create(key, manifest)
+    status = bench.provider.status(ref)
+    assert (status.state, status.total, status.done) == (State.ended, None, None)
 
 
 @pytest.mark.contract("results gone or not there yet")
