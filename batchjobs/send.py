@@ -264,13 +264,10 @@ class Sender:
     def _stage(self, file: ShardFile) -> str:
         try:
             return self.provider.stage(file)
-        except Unavailable as error:
-            passing = error.kind != "blocked"
-            raise Unreachable(f"{error} This shard was not bought; run the same command again.", passing) from None
-        except Refused as error:
-            raise Unreachable(
-                f"{error} This shard was not bought; run the same command again.", error.kind == "later"
-            ) from None
+        except (Unavailable, Refused) as error:
+            passing = error.kind in ("later", "absent")
+            cure = "run" if passing else "fix it and run"
+            raise Unreachable(f"{error} This shard was not bought; {cure} the same command again.", passing) from None
 
     def _create(self, shard: Shard, file: ShardFile, staged: str, tag: Tag, number: int) -> None:
         try:

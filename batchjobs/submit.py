@@ -133,6 +133,14 @@ def _host(settings: Settings, provider: str) -> str:
         raise UsageError(str(error)) from None
 
 
+def _check_options(settings: Settings, provider: str) -> None:
+    """What the provider would refuse at the first purchase is told before the first item."""
+    try:
+        providers.check_options(provider, settings.options_of(provider))
+    except ValueError as error:
+        raise UsageError(f"{error} Nothing was packed.") from None
+
+
 def _called(provider: str) -> str:
     return " with the name of your deployment" if providers.traits(provider).names_deployments else ""
 
@@ -141,6 +149,7 @@ def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:
     """Accept a job: idempotent, and free. The caller holds the desk. Raises OverBudget, UsageError."""
     if not dry_run:
         need_sdk(order.provider)
+        _check_options(desk.settings, order.provider)
     lacking = order.format.shortfall(order.template)
     if lacking:
         desk.say(lacking)

@@ -52,6 +52,11 @@ _KMS_KEY = re.compile(
 )
 _PLACE = re.compile(r"s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](?:/[-!_*'().a-z0-9A-Z]+(?:/[-!_*'().a-z0-9A-Z]+)*)?/?")
 _PLACE_LENGTH = 1_024
+_LIKE = {  # what the patterns say, for people
+    _ROLE: "arn:aws:iam::123456789012:role/NAME",
+    _KMS_KEY: "alias/NAME, or the key's id or ARN",
+    _PLACE: "s3://bucket/prefix of letters, digits and -_.!*'() between single slashes, in 1,024 characters",
+}
 _ARN = r"^arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:model-invocation-job/[a-z0-9]{12}$"
 
 _TYPES = dict(zip(ENDPOINTS, ("InvokeModel", "Converse"), strict=True))
@@ -392,7 +397,7 @@ def _accepted(options: Mapping[str, str]) -> tuple[str, str]:
 def _checked(pattern: re.Pattern[str], what: str, text: str) -> str:
     if not text or len(text) > _PLACE_LENGTH or not pattern.fullmatch(text):
         told = f"{text[:200]!r} cannot be a {what}" if text else f"There is no {what}"
-        raise Refused(f"{told}: it must match {pattern.pattern}; nothing was bought.", kind="blocked", code="settings")
+        raise Refused(f"{told}: write it like {_LIKE[pattern]}.", kind="blocked", code="settings")
     return text
 
 

@@ -226,7 +226,11 @@ def split_url(url: str) -> tuple[str, str]:
     if not match:
         raise BadName(f"{url!r} is not an address of the form s3://bucket/prefix")
     prefix = match[2] or ""
-    return match[1], f"{checked_key(prefix)}/" if prefix else ""
+    if prefix and not is_key(prefix):
+        raise BadName(
+            f"{url!r} cannot be a store: give it a prefix of letters, digits and -._!*'() between single slashes"
+        )
+    return match[1], f"{prefix}/" if prefix else ""
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from batchjobs.errors import OverBudget, Unreachable, UsageError
+from batchjobs.rounds import one_pass
+from batchjobs.submit import resolve, submit
 from batchjobs.verify import verify
 from providers.emulator import BedrockSettings, Fault, Rates
 from storage import open_store
@@ -160,10 +162,26 @@ def test_a_directory_is_no_store_for_bedrock(world: World, tmp_path: Path) -> No
         world.accept(world.write(documents(100)), **ASKED | {"store": str(tmp_path / "plain")})
 
 
-def test_a_missing_role_is_told_before_anything_is_bought(world: World) -> None:
+@pytest.mark.parametrize(
+    ("role", "told"), [(None, "There is no bedrock_role_arn"), ("batch", "'batch' cannot be a bedrock_role_arn")]
+)
+def test_a_role_that_is_none_is_told_before_anything_is_packed(world: World, role: str | None, told: str) -> None:
+    with pytest.raises(UsageError, match=rf"{told}: write it like arn:aws:iam::123456789012:role/NAME\. Nothing was"):
+        world.accept(world.write(documents(100)), **ASKED | {"bedrock_role_arn": role})
+    assert keys(world, "jobs/") == []
+
+
+def test_a_dry_run_needs_no_role(world: World) -> None:
+    desk = world.desk(**ASKED | {"bedrock_role_arn": None})
     source = world.write(documents(100))
-    with pytest.raises(Unreachable, match="There is no bedrock_role_arn"):
-        world.send(source, model=MODEL)
+    assert submit(desk, resolve(desk.settings, str(source), None, desk), dry_run=True).plan.requests == 100
+
+
+def test_a_role_that_is_spoilt_later_buys_nothing_until_it_is_mended(world: World) -> None:
+    source = world.write(documents(100))
+    job = world.accept(source, **ASKED).plan.job
+    with pytest.raises(Unreachable, match="This shard was not bought; fix it and run the same command again"):
+        one_pass(world.desk(**ASKED | {"bedrock_role_arn": "batch"}), [job])
     assert world.emulator.batches == []
     assert world.run(source, **ASKED).succeeded == 100
 
