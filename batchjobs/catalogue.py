@@ -50,6 +50,7 @@ def facts(made: Format) -> dict[str, str]:
         "structured": str(traits.enforces),
         "price": str(traits.priced),
         "requests": str(traits.carriage),
+        "sdk": f"{traits.sdk}: pip install 'batchjobs[{traits.extra}]'",
         "key": " or ".join(traits.key_variables),
         "beside it": ", ".join(traits.more_variables) or "nothing",
         "address": traits.address_variable + (" (must be set)" if traits.address_needed else ""),

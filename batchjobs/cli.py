@@ -65,8 +65,8 @@ def choices(command: Command) -> Command:
     for option in reversed(
         [
             click.option("--task", metavar="TASK", help="Built-in name, module:object, or a task.toml."),
-            click.option("--provider", help="openai, anthropic, bedrock, azure, groq or compatible."),
-            click.option("--endpoint", help="For openai and azure: chat or responses."),
+            click.option("--provider", help="Whom to ask: one of `batchjobs providers`."),
+            click.option("--endpoint", help="How to ask: one of the provider's endpoints."),
             click.option("--model", help="Model or deployment [default: the task's choice]."),
             click.option("--price-as", metavar="PROVIDER/MODEL", help="Whose price the model has."),
             click.option("--query", metavar="SQL", help="What to read from a DuckDB file given as INPUT."),
@@ -279,8 +279,8 @@ def purge(job: str, yes: bool, local_only: bool, **flags: Any) -> int:
 
 @cli.command()
 @click.option("--task", metavar="TASK", help="Built-in name, module:object, or a task.toml.")
-@click.option("--provider", help="openai or anthropic.")
-@click.option("--endpoint", help="For openai: chat or responses.")
+@click.option("--provider", help="Whom to ask: one of `batchjobs providers`.")
+@click.option("--endpoint", help="How to ask: one of the provider's endpoints.")
 @click.option("--model", help="Model name [default: the task's choice].")
 @common
 def doctor(**flags: Any) -> int:

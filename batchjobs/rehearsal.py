@@ -9,7 +9,7 @@ from typing import Any
 from batchjobs import actions
 from batchjobs.actions import Session
 from batchjobs.settings import Settings
-from providers.emulator import Emulator, Rates
+from providers.emulator import Emulator, Rates, environment
 from providers.profiles import COMPATIBLE, compatible
 
 STORE = "rehearsal"
@@ -68,20 +68,7 @@ def exported(ours: dict[str, str]) -> Iterator[dict[str, str]]:
 
 def variables(url: str) -> dict[str, str]:
     """What makes the SDKs talk to the emulator."""
-    return {
-        "OPENAI_BASE_URL": f"{url}/v1",
-        "OPENAI_API_KEY": KEY,
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_API_KEY": KEY,
-        "AZURE_OPENAI_ENDPOINT": url,
-        "AZURE_OPENAI_API_KEY": KEY,
-        "OPENAI_API_VERSION": "2025-04-01-preview",
-        "GROQ_BASE_URL": f"{url}/groq",
-        "GROQ_API_KEY": KEY,
-        "AWS_ENDPOINT_URL_BEDROCK": url,
-        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
-        "AWS_ENDPOINT_URL_SERVICE_QUOTAS": url,
-    }
+    return environment(url, KEY)
 
 
 def described_variables(url: str, settings: Settings) -> dict[str, str]:

@@ -50,13 +50,13 @@ class _Module(Protocol):
     def connect(self, endpoint: str | None, connection: Connection) -> Provider: ...
 
 
+# Everything there is to know of a provider is in its module, and here stands its name (docs/architecture.md).
 _MODULES: dict[str, _Module] = {
     "openai": openai,
     "anthropic": anthropic,
     "bedrock": bedrock,
     **{profile.name: Server(profile) for profile in (AZURE, GROQ, COMPATIBLE)},
 }
-_SDKS = {"anthropic": ("anthropic", "anthropic"), "bedrock": ("bedrock", "boto3")}  # all others speak through OpenAI's
 NAMES = tuple(_MODULES)
 CHOICE = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 
@@ -120,12 +120,15 @@ def check_options(name: str, options: Options) -> None:
 
 
 def lacks(name: str) -> str:
-    """The extra of this package to install before `connect` can be called; "" where its SDK is there."""
-    extra, module = _SDKS.get(name, ("openai", "openai"))
+    """The extra of this package to install before `connect` can be called; "" where its SDK is there.
+
+    Raises ValueError for a name that does not exist.
+    """
+    needs = traits(name)
     try:
-        return "" if find_spec(module) else extra
+        return "" if find_spec(needs.sdk) else needs.extra
     except ImportError:
-        return extra
+        return needs.extra
 
 
 def traits(name: str) -> Traits:

@@ -52,6 +52,8 @@ STATES = {
     "failed": State.rejected,
 }
 TRAITS = Traits(
+    sdk="boto3",
+    extra="bedrock",
     states=STATES,
     traced_by=Trace.token,
     carriage=Carriage.bucket,

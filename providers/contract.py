@@ -154,6 +154,8 @@ class PriceSource(StrEnum):
 class Traits:
     """What sets a provider apart from others, but for its limits. The settings it needs are called by their names."""
 
+    sdk: str  # the module it is talked to through
+    extra: str  # the extra of this package that installs it
     states: Mapping[str, State]  # its status words in lower case; any other is taken as running
     traced_by: Trace
     carriage: Carriage

@@ -95,6 +95,8 @@ class Profile:
     def traits(self) -> Traits:
         """What is not a limit, as the rest of the program needs it."""
         return Traits(
+            sdk="openai",
+            extra="openai",
             states=self.states,
             traced_by=self.traced_by,
             carriage=Carriage.upload,

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from providers.emulator.bedrock_settings import BedrockSettings
-from providers.emulator.emulator import Emulator
+from providers.emulator.emulator import Emulator, environment
 from providers.emulator.faults import Fault
 from providers.emulator.world import Rates
 
-_AWS = ("BEDROCK", "BEDROCK_RUNTIME", "SERVICE_QUOTAS")
+_KEY = "the-emulator-takes-any"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     with emulator:
-        aws = "".join(f"AWS_ENDPOINT_URL_{name}={emulator.url}\n" for name in _AWS)
-        sys.stdout.write(f"OPENAI_BASE_URL={emulator.url}/v1\nANTHROPIC_BASE_URL={emulator.url}\n{aws}")
+        told = environment(emulator.url, _KEY)
+        sys.stdout.write("".join(f"{name}={value}\n" for name, value in told.items()))
         sys.stdout.flush()
         over.wait()
     return 0

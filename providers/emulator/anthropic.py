@@ -27,6 +27,9 @@ class _Create(msgspec.Struct):
     requests: list[items.Item]
 
 
+VARIABLES = {"ANTHROPIC_BASE_URL": "{url}", "ANTHROPIC_API_KEY": "{key}"}
+
+
 class Anthropic:
     """One workspace at Anthropic."""
 
@@ -58,6 +61,9 @@ class Anthropic:
     def word(self, batch: Batch, patience: Patience) -> str:
         """The batch's status now, in Anthropic's words."""
         return self._word(batch, self._world.clock.now(), patience)
+
+    def claims(self, call: Call) -> bool:
+        return "anthropic-version" in call.headers or call.path.startswith("/v1/messages")
 
     def check(self, call: Call) -> Reply | None:
         """The refusal of a call without a key or a version."""

@@ -23,6 +23,9 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _FULL = "ServiceQuotaExceededException"
 
 
+VARIABLES = {"AWS_ENDPOINT_URL_BEDROCK": "{url}", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "{url}"}
+
+
 class Bedrock:
     """One account at AWS, as far as Bedrock goes."""
 
@@ -52,6 +55,10 @@ class Bedrock:
     def word(self, batch: Batch, patience: Patience) -> str:
         """The job's status now, in Bedrock's words."""
         return self._jobs.word(batch, self._world.clock.now(), patience)
+
+    def claims(self, call: Call) -> bool:
+        signed = call.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256")
+        return signed or call.path.startswith("/model")
 
     def check(self, call: Call) -> Reply | None:
         """The refusal of a call without credentials."""

@@ -15,6 +15,7 @@ _TARGET = "ServiceQuotasV20190624."
 _ACCOUNT = "000000000000"
 _PAGE = 100
 _GB = 1_000_000_000
+VARIABLES = {"AWS_ENDPOINT_URL_SERVICE_QUOTAS": "{url}"}
 MODELS = ("Claude Haiku 4.5", "Claude Sonnet 4.5", "Nova Lite", "Nova Pro", "Llama 3.3 70B Instruct", "Mistral Large 2")
 
 
@@ -34,6 +35,9 @@ class Quotas:
 
     def word(self, batch: Batch, patience: Patience) -> str:  # noqa: ARG002 -- what every service is asked
         raise LookupError("Service Quotas has no batches")
+
+    def claims(self, call: Call) -> bool:
+        return "x-amz-target" in call.headers
 
     def check(self, call: Call) -> Reply | None:
         """The refusal of a call without credentials, or without the right to ask."""

@@ -2,14 +2,15 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
-from providers.emulator import control
+from providers.emulator import anthropic, bedrock, bedrock_quotas, control
 from providers.emulator.anthropic import Anthropic
 from providers.emulator.batches import Batch
 from providers.emulator.bedrock import Bedrock
@@ -19,6 +20,20 @@ from providers.emulator.openai import OpenAI
 from providers.emulator.openai_dialects import DIALECTS
 from providers.emulator.server import RequestRecord, Server, Service, Site
 from providers.emulator.world import Charge, Clock, Dice, Patience, Settings, World, moment
+
+# Who is emulated, and by which variables its SDK is led here. The first that claims a call gets it; OpenAI, the last,
+# claims every one.
+EMULATED: Sequence[tuple[Callable[[World], Service], Mapping[str, str]]] = (
+    (Quotas, bedrock_quotas.VARIABLES),
+    (Bedrock, bedrock.VARIABLES),
+    (Anthropic, anthropic.VARIABLES),
+    *((partial(OpenAI, dialect=dialect), dialect.variables) for dialect in reversed(DIALECTS)),
+)
+
+
+def environment(url: str, key: str) -> dict[str, str]:
+    """The environment in which the SDKs talk to the emulator at `url`."""
+    return {name: text.format(url=url, key=key) for _, told in EMULATED for name, text in told.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +81,7 @@ class Emulator(Settings):
         worker = ThreadPoolExecutor(1, thread_name_prefix="emulator-worker")
         clock = Clock(self.start, self.speed)
         self._world = World(clock, Dice(self.seed, self.rates), self, folder, worker)
-        speakers: list[Service] = [OpenAI(self._world, dialect) for dialect in DIALECTS]
-        self._providers = speakers + [one(self._world) for one in (Anthropic, Bedrock, Quotas)]
+        self._providers = [make(self._world) for make, _ in EMULATED]
         services = [(one, one.routes()) for one in self._providers]
         self._site = Site(self._world, self._book, services, control.routes(self))
         self._server = Server(self.port, self._site)

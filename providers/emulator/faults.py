@@ -46,12 +46,12 @@ BATCH = frozenset(
         "empty_error_file_id",  # `error_file_id` is "" rather than null when nothing failed
     }
 )
-_BASE = r"(v1|openai(/v1)?|groq/openai/v1|compatible/v1(/openai(/v1)?)?|together/v1)"  # of OpenAI and those like it
-_CREATES = re.compile(rf"POST /({_BASE}/(messages/)?batches|model-invocation-job)")
-_STATUSES = re.compile(rf"GET /({_BASE}/(messages/)?batches|model-invocation-jobs?)(/[^/]+)?")
-_DOWNLOADS = re.compile(rf"GET /{_BASE}/(files/[^/]+/content|messages/batches/[^/]+/results)")
+_BATCHES = r"(.*[/-])?(batches|jobs?)"  # whoever they are bought from
+_CREATES = re.compile(rf"POST /{_BATCHES}")
+_STATUSES = re.compile(rf"GET /{_BATCHES}(/[^/]+)?")
+_DOWNLOADS = re.compile(r"GET /.+/(content|results)")
 _RESULTS = re.compile(rf"{_DOWNLOADS.pattern}|POST /model-invocation-job")
-_OBJECTS = re.compile(rf"\w+ /({_BASE}/(files|batches|messages/batches)|model-invocation-job)/.+")
+_OBJECTS = re.compile(rf"\w+ /((.*/)?files|{_BATCHES})/.+")
 _ANY = re.compile(r".*")
 # The calls at which an action makes sense; others neither match nor count.
 _SENSE = {
@@ -59,7 +59,7 @@ _SENSE = {
     **dict.fromkeys(("stale", "unknown_status", "wrong_counts"), _STATUSES),
     **dict.fromkeys(("missing_lines", "duplicate_lines", "stranger_lines"), _RESULTS),
     "zero_status": _DOWNLOADS,
-    "duplicate_listed": re.compile(rf"GET /({_BASE}/(messages/)?batches|model-invocation-jobs)"),
+    "duplicate_listed": re.compile(rf"GET /{_BATCHES}"),
     "not_found": _OBJECTS,
 }
 

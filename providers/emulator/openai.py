@@ -98,6 +98,10 @@ class OpenAI:
         """The batch's status now, in OpenAI's words whoever tells it."""
         return _WORDS[self._phase(batch, self._world.clock.now(), patience)]
 
+    def claims(self, call: Call) -> bool:
+        """OpenAI itself takes what nobody else does."""
+        return self._dialect is OPENAI or call.path.split("/")[1] == self._dialect.bases[0].split("/")[1]
+
     def check(self, call: Call) -> Reply | None:
         """The refusal of a call without a key, or where one is wanted without a version."""
         keys = [call.headers.get(name, "").removeprefix("Bearer ").strip() for name in self._dialect.key_headers]

@@ -53,6 +53,7 @@ class Dialect:
     """One server. What it has by default is what OpenAI has."""
 
     name: str = "openai"
+    variables: Mapping[str, str] = field(default_factory=dict)  # what leads its SDK here, as {url} and {key}
     organisation: str = "organization org-emulator"
     bases: tuple[str, ...] = ("/v1",)  # what its paths begin with
     versioned: tuple[str, ...] = ()  # those of them below which every call names an api-version
@@ -112,9 +113,14 @@ def _date(seconds: int | None) -> str | None:
     return None if seconds is None else moment(seconds).isoformat().replace("+00:00", "Z")
 
 
-OPENAI = Dialect()
+OPENAI = Dialect(variables={"OPENAI_BASE_URL": "{url}/v1", "OPENAI_API_KEY": "{key}"})
 AZURE = Dialect(
     name="azure",
+    variables={
+        "AZURE_OPENAI_ENDPOINT": "{url}",
+        "AZURE_OPENAI_API_KEY": "{key}",
+        "OPENAI_API_VERSION": "2025-04-01-preview",
+    },
     organisation="resource emulator",
     bases=("/openai", "/openai/v1"),
     versioned=("/openai",),
@@ -142,6 +148,7 @@ AZURE = Dialect(
 )
 GROQ = Dialect(
     name="groq",
+    variables={"GROQ_BASE_URL": "{url}/groq", "GROQ_API_KEY": "{key}"},
     bases=("/groq/openai/v1",),
     endpoints=("/v1/chat/completions",),
     window_hours=range(24, 7 * 24 + 1),

@@ -23,7 +23,6 @@ from providers.emulator.world import Patience, World
 
 _LOGGED = 100_000  # requests kept in the log
 _SECRET = {"authorization", "x-api-key", "api-key", "x-amz-security-token"}
-_PLACES = {"openai": "azure", "groq": "groq", "compatible": "compatible", "together": "together"}
 
 
 class Service(Protocol):
@@ -32,6 +31,8 @@ class Service(Protocol):
     name: str
 
     def routes(self) -> list[Route]: ...
+
+    def claims(self, call: Call) -> bool: ...  # whether it is meant, whatever the path; asked in the order of services
 
     def check(self, call: Call) -> Reply | None: ...
 
@@ -70,30 +71,17 @@ class Site:
     log: deque[RequestRecord] = field(default_factory=lambda: deque(maxlen=_LOGGED))
 
     def find(self, call: Call) -> tuple[Service, Route | None, tuple[str, ...]]:
-        """Who serves the call. Paths that two providers share go by the headers."""
+        """Who serves the call. Of two that share a path, and for a path that nobody has, it is who claims the call."""
         matches = [
             (service, route, args)
             for service, routes in self.services
             for route in routes
             if (args := route.match(call.method, call.path)) is not None
         ]
-        wanted = _meant(call)
-        for service, route, args in sorted(matches, key=lambda match: match[0].name != wanted):
+        wanted = next(service for service, _ in self.services if service.claims(call))
+        for service, route, args in sorted(matches, key=lambda match: match[0] is not wanted):
             return service, route, args
-        return next(service for service, _ in self.services if service.name == wanted), None, ()
-
-
-def _meant(call: Call) -> str:
-    """The provider that a call is for, whatever its path."""
-    if "x-amz-target" in call.headers:
-        return "quotas"
-    if call.path.startswith("/model") or call.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256"):
-        return "bedrock"
-    place = _PLACES.get(call.path.split("/")[1])
-    if place is not None:
-        return place
-    anthropic = "anthropic-version" in call.headers or call.path.startswith("/v1/messages")
-    return "anthropic" if anthropic else "openai"
+        return wanted, None, ()
 
 
 class Server(ThreadingHTTPServer):

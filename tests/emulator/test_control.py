@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from providers.emulator import Emulator, Fault
+from providers.emulator import Emulator, Fault, environment
 from providers.emulator.__main__ import fault_of
 from tests.emulator.support import deals, fetch, submit
 
@@ -126,7 +126,7 @@ def process() -> Iterator[subprocess.Popen[str]]:
 
 def test_the_emulator_runs_as_a_process_until_told_to_stop(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
-    urls = dict(process.stdout.readline().strip().split("=", 1) for _ in range(5))
+    urls = dict(process.stdout.readline().strip().split("=", 1) for _ in environment("", ""))
     assert urls["OPENAI_BASE_URL"] == urls["ANTHROPIC_BASE_URL"] + "/v1"
     assert urls["AWS_ENDPOINT_URL_BEDROCK"] == urls["AWS_ENDPOINT_URL_SERVICE_QUOTAS"] == urls["ANTHROPIC_BASE_URL"]
     connection = HTTPConnection(urls["ANTHROPIC_BASE_URL"].removeprefix("http://"), timeout=10)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from providers.emulator import BedrockSettings, Emulator
+from providers.emulator import BedrockSettings, Emulator, environment
 from storage.s3 import S3Store
 from tests.providers.bench import DAY_S, Bench
 from tests.providers.kit import CASES, FORMATS
@@ -114,19 +114,9 @@ def bench(
 
 
 def account(url: str) -> dict[str, str]:
-    """The variables that point the SDKs at an emulator."""
-    return {
-        "OPENAI_BASE_URL": f"{url}/v1",
-        "OPENAI_API_KEY": "sk-emulated",
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_API_KEY": "sk-emulated",
-        "AWS_ENDPOINT_URL_BEDROCK": url,
-        "AZURE_OPENAI_ENDPOINT": url,
-        "AZURE_OPENAI_API_KEY": "sk-emulated",
-        "OPENAI_API_VERSION": "2025-04-01-preview",
-        "GROQ_BASE_URL": f"{url}/groq",
-        "GROQ_API_KEY": "sk-emulated",
-        "TOGETHER_BASE_URL": f"{url}/together/v1",
-        "TOGETHER_API_KEY": "sk-emulated",
-        "NO_PROXY": "127.0.0.1",
-    }
+    """The variables that point the SDKs at an emulator; what else of AWS a test asks, it names itself."""
+    told = environment(url, "sk-emulated")
+    for service in ("BEDROCK_RUNTIME", "SERVICE_QUOTAS"):
+        del told[f"AWS_ENDPOINT_URL_{service}"]
+    together = {"TOGETHER_BASE_URL": f"{url}/together/v1", "TOGETHER_API_KEY": "sk-emulated"}
+    return told | together | {"NO_PROXY": "127.0.0.1"}

@@ -1,19 +1,26 @@
 """The registry: names, pure formats without an SDK, clients from the environment alone."""
 
+import itertools
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+import grimp
 import pytest
 
 import providers
 from providers.contract import Unavailable
-from tests.providers.kit import CASES, SPEAKERS, each_format, prompt, template
+from tests.providers.kit import CASES, each_format, prompt, template
 
 pytestmark = pytest.mark.contract("one account, one address")
 
-SDKS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "boto3"} | {name: "openai" for name, _ in SPEAKERS}
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+SDKS = {name: providers.traits(name).sdk for name in providers.NAMES}
 ACCOUNT = {
     "OPENAI_API_KEY": "k",
     "ANTHROPIC_API_KEY": "k",
@@ -41,7 +48,8 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_the_names_are_known() -> None:
-    assert providers.NAMES == ("openai", "anthropic", "bedrock", "azure", "groq", "compatible") == tuple(SDKS)
+    assert providers.NAMES == ("openai", "anthropic", "bedrock", "azure", "groq", "compatible")
+    assert set(SDKS.values()) == {"openai", "anthropic", "boto3"}
 
 
 def test_formats_need_no_sdk() -> None:
@@ -53,6 +61,22 @@ def test_formats_need_no_sdk() -> None:
 def test_one_provider_never_loads_the_others_sdk(name: str) -> None:
     code = f"import os; os.environ.update({ACCOUNT | SOMEWHERE})\nimport providers; providers.connect({name!r})"
     assert loaded_after(code) & set(SDKS.values()) == {SDKS[name]}
+
+
+@pytest.mark.parametrize("name", providers.NAMES)
+def test_a_provider_says_by_which_extra_its_sdk_is_installed(name: str) -> None:
+    made = providers.traits(name)
+    (needs,) = EXTRAS[made.extra]
+    assert needs.startswith(f"{made.sdk}>=")
+    assert f"batchjobs[{','.join(one for one in EXTRAS if one not in ('all', 'dev'))}]" in EXTRAS["all"]
+
+
+def test_one_providers_code_never_knows_anothers() -> None:
+    """Whatever is in the registry: no chain of imports leads from one to another."""
+    graph = grimp.build_graph("providers", cache_dir=None)
+    own = {module.__name__ for module in vars(providers)["_MODULES"].values() if isinstance(module, ModuleType)}
+    assert len(own) == 3
+    assert [(a, b) for a, b in itertools.permutations(sorted(own), 2) if graph.chain_exists(a, b)] == []
 
 
 def test_an_unknown_provider_is_refused_with_the_choice() -> None:
