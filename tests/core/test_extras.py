@@ -1,5 +1,6 @@
 """The SDKs are optional: what needs none runs without, and what needs one says which before anything is written."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,17 @@ def test_help_loads_nothing_heavy():
     loaded = set(done.stderr.split())
     assert "click" in loaded
     assert not loaded & HEAVY
+
+
+def test_help_takes_no_time():
+    """Of the processor, whatever else it has to do."""
+    used = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "batchjobs", "--help"], capture_output=True, check=True)
+        after = os.times()
+        used.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(used) < 0.15
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "rebuild"])

@@ -85,8 +85,19 @@ def test_a_bad_night_loses_nothing_and_buys_nothing_twice(
 
     outcomes = Counter(dict(world.sql("SELECT outcome, count(*) FROM attempts GROUP BY 1")))
     assert outcomes["expired"] > 0
+    refused, ends = told_by(world, provider)
+    assert refused + ends["failed"] == 1  # for now: it was sent again, and nothing failed for it
     batches = len(world.emulator.batches)
     assert world.run(source, **settings).id == job.id
     assert len(world.emulator.batches) == batches
+    singles = sum(shard.plan.at_once for shard in job.shards)
     with capsys.disabled():
         print(f"\n{provider:9} {kind:9} {job.plan.items} items, {job.failed} failed, ${job.cost:.4f}, {dict(outcomes)}")  # noqa: T201
+        print(f"{'':19} batches {dict(ends)}, refused for now {refused}, answered one by one {singles}")  # noqa: T201
+
+
+def told_by(world: World, provider: str) -> tuple[int, Counter[str]]:
+    """How many purchases the provider refused, and how its batches ended, in its own words."""
+    creates = [one for one in world.emulator.requests if f"{one.method} {one.path}" == CREATE[provider]]
+    refused = sum(one.status is not None and one.status >= 400 for one in creates)
+    return refused, Counter(batch.status for batch in world.emulator.batches)
