@@ -247,6 +247,7 @@ def test_converse_says_why_it_stopped(reason: str | None, outcome: Outcome) -> N
     ],
 )
 def test_each_family_says_why_it_stopped(output: Any, outcome: Outcome) -> None:
+    """§3.4"""
     assert decoded(record_line(output)).outcome is outcome
 
 

@@ -109,7 +109,7 @@ def test_a_refusal_is_told_by_what_to_do(bench: Bench, status: int, kind: str) -
     [("", None), ("7", 7.0), ("ms:1500", 1.5), ("date:60", 60.0), ("999999", 3600.0), ("date:90000", 3600.0)],
 )
 def test_a_rate_limit_passes_after_a_bounded_pause(bench: Bench, retry_after: str, pause_s: float | None) -> None:
-    """PROVIDERS §0.2: the SDKs would sleep for hours, or ignore it."""
+    """PROVIDERS §0.2, §2.2: the SDKs would sleep for hours, or ignore it."""
     bench.fault("status", status=429, retry_after=retry_after)
     told = refusal(bench)
     assert (told.kind, told.retry_after_s, bench.slept) == ("later", pause_s, [])

@@ -108,6 +108,7 @@ def test_extra_members_are_merged_and_keep_the_schema(case: tuple[str, str]) -> 
 @each_format
 @pytest.mark.parametrize("name", ["model", "stream"])
 def test_extra_members_may_not_replace_the_task(case: tuple[str, str], name: str) -> None:
+    """PROVIDERS §1.1, §2.1: nor may they ask for a stream, which no batch gives."""
     with pytest.raises(ValueError, match=f"may not set {name}"):
         body(case, extra={name: True})
 
