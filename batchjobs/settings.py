@@ -141,7 +141,8 @@ def load_settings(flags: Mapping[str, Any], config: Path | None, environ: Mappin
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise UsageError(f"Setting {name!r} from {origin.get(name, 'defaults')}: {first['msg'].rstrip('.')}.") from None
+        told = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise UsageError(f"Setting {name!r} from {origin.get(name, 'defaults')}: {told}.") from None
 
 
 def _file_layer(config: Path | None) -> dict[str, Any]:
