@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable, UsageError
 from batchjobs.grace import still_due
 from batchjobs.jobs import Job, load_job, reread
+from batchjobs.judge import Judge
 from batchjobs.plan import Plan
 from batchjobs.retry import plan_retry
-from batchjobs.settle import keep, raw_lines, settle, settle_again
+from batchjobs.settle import keep, settle, settle_again
 from batchjobs.shards import Phase, Shard
 from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
-from providers.contract import Format, Gone, Provider, RawFile, Unavailable, Undecodable
+from providers.contract import Format, Gone, Provider, RawFile, Unavailable
 from storage.contract import Damaged, Missing
 from storage.layout import raw_key
 
@@ -67,15 +67,19 @@ def _reread(desk: Desk, job: Job, shard: Shard) -> tuple[Job, Shard]:
 
 
 def _settle(desk: Desk, job: Job, shard: Shard) -> None:
-    lines, result = desk.format(job.plan.provider, job.plan.endpoint), task_of(job.plan).result
+    judge = _judge(desk, job)
     try:
-        settle(desk, job, shard, lines, result)
+        settle(desk, job, shard, judge)
     except (Damaged, Missing):
         lost = unreadable(desk, _copies(shard))
         if not lost:
             raise
         fetch_again(desk, job, shard, lost)
-        settle(desk, *_reread(desk, job, shard), lines, result)
+        settle(desk, *_reread(desk, job, shard), judge)
+
+
+def _judge(desk: Desk, job: Job) -> Judge:
+    return Judge(desk.format(job.plan.provider, job.plan.endpoint), task_of(job.plan).result)
 
 
 def _plan_retry(desk: Desk, job: Job, shard: Shard, tokens: int | None) -> None:
@@ -104,13 +108,14 @@ def task_of(plan: Plan) -> Task:
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """One result file in the spool."""
+    """One result file in the spool. `ids`: whose results can be read in it; a line that was cut off is nobody's."""
 
     kind: str
     path: Path
     lines: int
     bytes: int
     sha256: str
+    ids: set[str]
 
 
 def fetch(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
@@ -148,8 +153,8 @@ def _download_whole(desk: Desk, job: Job, shard: Shard, provider: Provider, spoo
     for attempt in range(1, DOWNLOADS_MAX + 1):
         folder = spool / str(attempt)
         folder.mkdir()
-        copies = [_download(raw, folder / raw.kind) for raw in provider.raw(shard.batch_id)]
-        answered = _answered(copies, shard, provider.format)
+        copies = [_download(raw, folder / raw.kind, provider.format) for raw in provider.raw(shard.batch_id)]
+        answered = _answered(copies, shard)
         if done == 0 or _whole(answered, done, failed):
             return copies
         if (found := len(answered["output"] | answered["error"])) > most:
@@ -174,30 +179,57 @@ def _whole(answered: dict[str, set[str]], done: int, failed: int) -> bool:
     return len(answered["output"]) >= done - failed and len(answered["output"] | answered["error"]) >= done
 
 
-def _answered(copies: list[_Copy], shard: Shard, lines: Format) -> dict[str, set[str]]:
-    """Whose results can be read in which file: twins, strangers and a line that was cut off make up for nobody.
+def _answered(copies: list[_Copy], shard: Shard) -> dict[str, set[str]]:
+    """Whose results can be read in which kind of file: twins and strangers make up for nobody.
 
     In a batch that turns out to be another's, everybody's.
     """
     found: dict[str, set[str]] = {"output": set(), "error": set(), "batch": set()}
     for copy in copies:
-        for line in raw_lines(copy.path):
-            with suppress(Undecodable):
-                found[copy.kind].add(lines.decode(line).custom_id)
+        found[copy.kind] |= copy.ids
     ours = {kind: {one for one in ids if one.startswith(shard.plan.id_prefix)} for kind, ids in found.items()}
     return ours if shard.certain or any(ours.values()) else found
 
 
-def _download(raw: RawFile, path: Path) -> _Copy:
-    sha, lines, size, last = hashlib.sha256(), 0, 0, b"\n"
+def _download(raw: RawFile, path: Path, lines: Format) -> _Copy:
+    """Copy a result file to the disk, and note on the way whose results it holds."""
+    watch = _Watch(lines)
     with path.open("wb") as out, zstandard.ZstdCompressor(level=3).stream_writer(out) as packed:
         for chunk in raw.chunks:
             packed.write(chunk)
-            sha.update(chunk)
-            lines += chunk.count(b"\n")
-            size += len(chunk)
-            last = chunk[-1:] or last
-    return _Copy(raw.kind, path, lines + (last != b"\n"), size, sha.hexdigest())
+            watch.see(chunk)
+    watch.end()
+    return _Copy(raw.kind, path, watch.lines, watch.size, watch.sha.hexdigest(), watch.ids)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Sees a file go by."""
+
+    format: Format
+    sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    lines: int = 0
+    size: int = 0
+    ids: set[str] = field(default_factory=set)
+    rest: list[bytes] = field(default_factory=list)  # of the line that has not ended yet
+
+    def see(self, chunk: bytes) -> None:
+        self.sha.update(chunk)
+        self.size += len(chunk)
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            self._count(b"".join((*self.rest, chunk[:end])))
+            self.rest = []
+        self.rest.append(chunk[end:])
+
+    def end(self) -> None:
+        """The last line, if no line break ended it."""
+        if last := b"".join(self.rest):
+            self._count(last)
+
+    def _count(self, block: bytes) -> None:
+        self.lines += block.count(b"\n") + (not block.endswith(b"\n"))
+        self.ids.update(self.format.whose(block))
 
 
 def _copied(desk: Desk, job: Job, shard: Shard, provider: Provider) -> list[dict[str, Any]]:
@@ -264,7 +296,7 @@ def mend(desk: Desk, job: Job, shard: Shard) -> None:
             files = _copied(desk, job, shard, desk.provider_of(job.plan))
         except Gone as error:
             raise Damaged(f"{_lost(lost, error)}: restore it.") from None
-    settle_again(desk, job, shard, files, desk.format(job.plan.provider, job.plan.endpoint), task_of(job.plan).result)
+    settle_again(desk, job, shard, files, _judge(desk, job))
 
 
 def unreadable(desk: Desk, keys: Iterable[str]) -> list[str]:

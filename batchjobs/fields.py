@@ -128,6 +128,11 @@ def _when(value: object) -> datetime | str | None:
         return value
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - as written, without a zone
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass
     text = one_line(str(_text(value)))
     if text.lower() in _NOTHING:
         return None

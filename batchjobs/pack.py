@@ -1,115 +1,30 @@
-"""Packing: a stream of input lines becomes keyed requests, then shards within the provider's limits. Buys nothing."""
+"""Packing: keyed requests become shards within the provider's limits. Buys nothing."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
-import msgspec
 import zstandard
-from pydantic import ValidationError
 
 from batchjobs.plan import ShardPlan
 from batchjobs.prices import Bill, RateCard, Rates
-from batchjobs.tasks import ItemTooLarge, Task
-from providers.contract import Format, RequestTemplate
+from batchjobs.render import Requests
+from providers.contract import Format
 from storage.content import file_sha8
-from storage.inputs import Line
 from storage.layout import requests_key, shard_key
-from storage.tables import REQUESTS, write_parquet
+from storage.tables import REQUESTS, TableWriter
 
 # English and JSON come to 4 to 5 bytes a token, dense text to a little over 3 (DEPENDENCIES §4): the upper estimate
 # serves the cap and the queue, the likely one the estimate a person sees.
-BYTES_PER_TOKEN_LIKELY = 4.0
-BYTES_PER_TOKEN_CEILING = 3.0
+BYTES_PER_TOKEN_LIKELY = 4
+BYTES_PER_TOKEN_CEILING = 3
 OUTPUT_SHARE_LIKELY = 0.35  # of the output limit
 SHARD_BYTES_DEFAULT = 64_000_000
 BYTES_MARGIN = 0.97  # of the provider's limit: a retried request may grow a little
-BLOCK_BYTES = 1 << 18  # of lines, compressed, hashed and written together
-ITEM_ID_LENGTH_MAX = 500
-
-
-class Request(msgspec.Struct, frozen=True):
-    """One item, rendered and keyed."""
-
-    line: int
-    item_id: str
-    key: str
-    body: bytes
-    summary: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """One input line that cannot become a request, and why."""
-
-    line: int
-    item_id: str | None
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Renderer:
-    """The pure way from a line to a request; everything that can change the answer goes into the key."""
-
-    task: Task
-    template: RequestTemplate
-    format: Format
-    served_by: str
-    endpoint: str
-    room_bytes: int
-    salt: bytes
-
-    def render(self, line: Line) -> Request | Reject:
-        if line.data is None:
-            return Reject(line.number, None, "unreadable", line.problem)
-        try:
-            item = self.task.item.model_validate_json(line.data)
-        except ValidationError as error:
-            return Reject(line.number, None, *_explain(error))
-        return self._request(line.number, item)
-
-    def _request(self, number: int, item: object) -> Request | Reject:
-        item_id: str | None = None
-        try:
-            item_id = self.task.item_id(item)
-            rendered = self.task.render(item, self.room_bytes)
-            body = self.format.encode(self.template, rendered.prompt)
-            summary = msgspec.json.encode(rendered.summary).decode()
-        except ItemTooLarge as error:
-            return Reject(number, item_id, "too_large", str(error))
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-            return Reject(number, item_id, "not_renderable", f"the task's code raised {type(error).__name__}")
-        if not item_id or len(item_id) > ITEM_ID_LENGTH_MAX:
-            return Reject(number, None, "bad_id", f"an id must have 1 to {ITEM_ID_LENGTH_MAX} characters")
-        if len(body) > self.format.limits.line_bytes:
-            return Reject(number, item_id, "too_large", f"{len(body):,} bytes, the provider takes {self._line_bytes}")
-        return Request(number, item_id, hashlib.sha256(self.salt + body).hexdigest(), body, summary)
-
-    @property
-    def _line_bytes(self) -> str:
-        return f"{self.format.limits.line_bytes:,} a request"
-
-
-def key_salt(provider: str, served_by: str, endpoint: str, task: Task, model: str = "") -> bytes:
-    """What is not in the body but can change the answer: who answers, and what the task's version means by it.
-
-    `model` is the model where bodies do not name it.
-    """
-    return "\0".join(("1", provider, served_by, endpoint, task.name, task.version, model)).encode()
-
-
-def _explain(error: ValidationError) -> tuple[str, str]:
-    """Reason and detail of a bad line: field names and what was expected, never the value found."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
-        return "not_json", first["msg"]
-    where = ".".join(map(str, first["loc"])) or "item"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return "does_not_fit", f"{where}: {first['msg']}{more}"
+LINE_BYTES_MORE = 300  # a line is its body and at most this
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +42,33 @@ class ShardLimits:
     bytes_max: int = 1_000_000_000_000
 
 
-def ceiling_tokens(body_bytes: int) -> int:
-    """More input tokens than the body will count."""
-    return int(body_bytes / BYTES_PER_TOKEN_CEILING) + 1
+class Room(NamedTuple):
+    """What is left in a shard."""
+
+    requests: int
+    bytes: int
+    tokens: int | None = None
+
+
+def fitting(sizes: Sequence[int], room: Room) -> int:
+    """How many of the requests that come next have room, by the sizes of their bodies in bytes. Pure."""
+    sizes = sizes[: room.requests]
+    tokens, size = room.tokens, room.bytes
+    total, number = sum(sizes), len(sizes)
+    enough = tokens is None or total // BYTES_PER_TOKEN_CEILING + number <= tokens
+    if enough and total + LINE_BYTES_MORE * number <= size:
+        return number
+    for number, (body_bytes, needed) in enumerate(zip(sizes, ceiling_tokens(sizes), strict=True)):
+        size -= body_bytes + LINE_BYTES_MORE
+        tokens = None if tokens is None else tokens - needed
+        if size < 0 or (tokens is not None and tokens < 0):
+            return number
+    return len(sizes)
+
+
+def ceiling_tokens(sizes: Sequence[int]) -> list[int]:
+    """More input tokens than each request will count, by the sizes of their bodies in bytes."""
+    return [size // BYTES_PER_TOKEN_CEILING + 1 for size in sizes]
 
 
 @dataclass(slots=True)
@@ -146,10 +85,10 @@ class Estimate:
         self.likely, self.ceiling = Bill(self.tiers), Bill(self.tiers)
         self.likely_output = int(self.max_output_tokens * OUTPUT_SHARE_LIKELY) + 1
 
-    def add(self, body_bytes: int, max_output_tokens: int | None = None) -> None:
-        """One more request; its own output limit where it has one."""
-        self.likely.add(int(body_bytes / BYTES_PER_TOKEN_LIKELY) + 1, self.likely_output)
-        self.ceiling.add(ceiling_tokens(body_bytes), max_output_tokens or self.max_output_tokens)
+    def add(self, sizes: Sequence[int], max_output_tokens: int | None = None) -> None:
+        """More requests, by the sizes of their bodies in bytes; their own output limit where they have one."""
+        self.likely.add([size // BYTES_PER_TOKEN_LIKELY + 1 for size in sizes], self.likely_output)
+        self.ceiling.add(ceiling_tokens(sizes), max_output_tokens or self.max_output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +110,7 @@ class Keeper(Protocol):
 
 @dataclass(slots=True)
 class _Draft:
-    """A shard being written: its lines go to disk by the block, what must be known of them stays in rows.
+    """A shard being written: its lines and its table go to disk as they come.
 
     `few` are its requests for as long as they are too few for a batch.
     """
@@ -179,43 +118,34 @@ class _Draft:
     id: str
     path: Path
     out: BinaryIO | zstandard.ZstdCompressionWriter
+    table: TableWriter
     cost: Estimate
     at_once: bool = False
     sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     size: int = 0
     tokens: int = 0
-    rows: list[tuple[object, ...]] = field(default_factory=list)
-    few: list[tuple[Request, int | None]] = field(default_factory=list)
-    block: list[bytes] = field(default_factory=list)
-    block_bytes: int = 0
+    few: Requests = field(default_factory=Requests)
 
     @property
     def requests(self) -> int:
-        return len(self.rows)
+        return self.table.rows
 
-    def write(self, line: bytes) -> None:
-        self.block.append(line)
-        self.size += len(line)
-        self.block_bytes += len(line)
-        if self.block_bytes >= BLOCK_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        data = b"".join(self.block)
+    def write(self, data: bytes) -> None:
         self.out.write(data)
         self.sha.update(data)
-        self.block, self.block_bytes = [], 0
+        self.size += len(data)
 
     def close(self) -> None:
-        self.flush()
         self.out.close()
+        self.table.close()
 
 
 @dataclass(slots=True)
 class Packer:
     """Fills shards one after the other and keeps them in the store.
 
-    Memory holds the columns of one shard, and the first requests of the next until they are enough for one.
+    Memory holds the requests that were added last, and the first ones of the next shard until they are enough for one.
+    Where requests have an output limit of their own, it is that of all requests of this packer.
     """
 
     store: Keeper
@@ -229,19 +159,27 @@ class Packer:
     names: Iterator[str]
     parent: str | None = None
     first_requests: int | None = None  # the canary: the first shard holds no more than this
+    max_output_tokens: int | None = None
     shards: list[ShardPlan] = field(default_factory=list)
     _draft: _Draft | None = None
-    _waiting: list[tuple[Request, int | None]] = field(default_factory=list)
-    _waiting_bytes: int = 0
+    _waiting: Requests = field(default_factory=Requests)
 
-    def add(self, request: Request, max_output_tokens: int | None = None) -> None:
-        """Put a request into the open shard, or where that is full into the next."""
-        if not self._waiting and not (self._draft is not None and self._full(self._draft, request)):
-            self._put(request, max_output_tokens)
-            return
-        self._waiting.append((request, max_output_tokens))
-        self._waiting_bytes += len(request.body)
-        if len(self._waiting) >= self.limits.requests_min or self._waiting_bytes > self.limits.bytes:
+    def add(self, requests: Requests) -> None:
+        """Put requests into the open shard, and where that is full into the next."""
+        start = 0
+        while start < len(requests):
+            sizes = list(map(len, requests.bodies[start:]))
+            taken = 0 if self._waiting else fitting(sizes, self._room())
+            if taken:
+                self._put(requests.part(start, start + taken))
+            else:  # it is one of the first of the next shard, once they are enough for one
+                self._waiting.extend(requests.part(start, start + 1))
+                self._turn_over()
+            start += taken or 1
+
+    def _turn_over(self) -> None:
+        waiting = len(self._waiting), sum(map(len, self._waiting.bodies))
+        if waiting[0] >= self.limits.requests_min or waiting[1] > self.limits.bytes:
             self._keep()
             self._put_waiting()
 
@@ -251,49 +189,55 @@ class Packer:
         self._keep()
 
     def _put_waiting(self) -> None:
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        for request, max_output_tokens in waiting:
-            if self._draft is not None and self._bursting(self._draft, request):
+        waiting, self._waiting = self._waiting, Requests()
+        while waiting:
+            taken = fitting(list(map(len, waiting.bodies)), self._most_room())
+            if not taken and self._draft is not None and self._draft.requests:
                 self._keep()
-            self._put(request, max_output_tokens)
+                continue
+            taken = max(taken, 1)
+            self._put(waiting.part(0, taken))
+            waiting = waiting.part(taken, len(waiting))
 
-    def _put(self, request: Request, max_output_tokens: int | None) -> None:
-        tokens = ceiling_tokens(len(request.body))
+    def _put(self, some: Requests) -> None:
         draft = self._draft = self._draft or self._open(next(self.names))
-        custom_id = f"{self.short}-{draft.id}-{request.key[:32]}"
-        draft.write(self.format.line(custom_id, request.body))
-        draft.tokens += tokens
-        draft.cost.add(len(request.body), max_output_tokens)
-        draft.rows.append((request.key, custom_id, request.item_id, request.line, tokens, request.summary))
+        ids = [f"{self.short}-{draft.id}-{key[:32]}" for key in some.keys]
+        draft.write(self.format.lines(ids, some.bodies))
+        sizes = list(map(len, some.bodies))
+        tokens = ceiling_tokens(sizes)
+        draft.tokens += sum(tokens)
+        draft.cost.add(sizes, self.max_output_tokens)
+        draft.table.extend([some.keys, ids, some.item_ids, some.lines, tokens, some.summaries])
         if self._too_few(draft):
-            draft.few.append((request, max_output_tokens))
+            draft.few.extend(some)
         elif draft.few:
-            draft.few.clear()
+            draft.few = Requests()
 
     def _too_few(self, draft: _Draft) -> bool:
         return draft.requests < self.limits.requests_min and self.format.traits.at_once and not draft.at_once
 
-    def _full(self, draft: _Draft, request: Request) -> bool:
-        count, limits = draft.requests, self.limits
-        if count < limits.requests_min:
-            return self._bursting(draft, request)
-        tokens = draft.tokens + ceiling_tokens(len(request.body))
-        most = self.first_requests if self.first_requests and not self.shards else limits.requests
-        too_many_tokens = limits.tokens is not None and tokens > limits.tokens
-        return count >= most or draft.size + len(request.body) + 300 > limits.bytes or too_many_tokens
+    def _room(self) -> Room:
+        """In the open shard, or a new one; for no more than make it whole where it is too small."""
+        most, draft, limits = self._most_room(), self._draft, self.limits
+        requests, size, tokens = (0, 0, 0) if draft is None else (draft.requests, draft.size, draft.tokens)
+        if requests < limits.requests_min:
+            return Room(min(limits.requests_min - requests, most.requests), most.bytes)
+        full = self.first_requests if self.first_requests and not self.shards else limits.requests
+        left = None if limits.tokens is None else max(limits.tokens - tokens, 0)
+        return Room(max(full - requests, 0), limits.bytes - size, left)
 
-    def _bursting(self, draft: _Draft, request: Request) -> bool:
-        """More than the provider takes."""
-        size = draft.size + len(request.body) + 300
-        return draft.requests >= self.limits.requests_max or size > self.limits.bytes_max
+    def _most_room(self) -> Room:
+        """By the provider's own limits."""
+        requests, size = (0, 0) if self._draft is None else (self._draft.requests, self._draft.size)
+        return Room(max(self.limits.requests_max - requests, 0), self.limits.bytes_max - size)
 
     def _open(self, shard: str, *, at_once: bool = False) -> _Draft:
-        if self.format.traits.reads_store:
-            path = self.spool / f"{shard}.jsonl"
-            return _Draft(shard, path, path.open("wb"), self.pricing.estimate(at_once=at_once), at_once)
-        path = self.spool / f"{shard}.jsonl.zst"
-        out = zstandard.ZstdCompressor(level=3).stream_writer(path.open("wb"), closefd=True)
-        return _Draft(shard, path, out, self.pricing.estimate(at_once=at_once), at_once)
+        path = self.spool / (f"{shard}.jsonl" if self.format.traits.reads_store else f"{shard}.jsonl.zst")
+        out: BinaryIO | zstandard.ZstdCompressionWriter = path.open("wb")
+        if not self.format.traits.reads_store:
+            out = zstandard.ZstdCompressor(level=3).stream_writer(out, closefd=True)
+        table = TableWriter(path.with_suffix(".parquet"), REQUESTS)
+        return _Draft(shard, path, out, table, self.pricing.estimate(at_once=at_once), at_once)
 
     def _keep(self) -> None:
         """Keep the open shard, or where it is too little for a batch every request of it as a shard of its own."""
@@ -305,24 +249,23 @@ class Packer:
             self._store(draft)
             return
         draft.path.unlink()
-        for name, (request, max_output_tokens) in zip(chain([draft.id], self.names), draft.few, strict=False):
+        draft.table.path.unlink()
+        for place, name in zip(range(len(draft.few)), chain([draft.id], self.names), strict=False):
             self._draft = single = self._open(name, at_once=True)
-            self._put(request, max_output_tokens)
+            self._put(draft.few.part(place, place + 1))
             single.close()
             self._store(single)
         self._draft = None
 
     def _store(self, draft: _Draft) -> None:
         """Its requests first, then which request is which item."""
-        table = draft.path.with_suffix(".parquet")
-        write_parquet(table, REQUESTS, dict(zip(REQUESTS.names, zip(*draft.rows, strict=True), strict=True)))
         packed = not self.format.traits.reads_store
         key = shard_key(self.job, draft.id, file_sha8(draft.path), packed=packed)
-        keys = requests_key(self.job, draft.id, file_sha8(table))
+        keys = requests_key(self.job, draft.id, file_sha8(draft.table.path))
         self.store.create_from(key, draft.path)
-        self.store.create_from(keys, table)
+        self.store.create_from(keys, draft.table.path)
         draft.path.unlink()
-        table.unlink()
+        draft.table.path.unlink()
         self.shards.append(self._shard_plan(draft, key, keys))
 
     def _shard_plan(self, draft: _Draft, key: str, keys: str) -> ShardPlan:

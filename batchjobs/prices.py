@@ -1,17 +1,24 @@
 """What tokens cost, in dated Decimal prices; a quote is taken once per job and kept in its plan."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 import providers
 from batchjobs.errors import UsageError
 from providers.contract import PriceSource, Usage
+from storage.tables import MONEY
 
 MILLION = Decimal(1_000_000)
+UNITS = Decimal(10**15)  # a dollar in whole numbers: prices a token are exact in them, and a batch of them fits 64 bits
+UNITS_A_NANO = 10**6
 BATCH = {"processing": "batch"}
 _EMBEDDING = re.compile(r"text-embedding-")
 _OWN_MODEL = ":custom-model/"
@@ -34,10 +41,6 @@ class RateCard(msgspec.Struct, frozen=True):
     sync: tuple[Rates, ...]
     context_tokens: int | None = None
     source: str = ""
-
-    def cost(self, usage: Usage, *, at_once: bool) -> Decimal:
-        """What a request costs: in a batch, or answered at once."""
-        return self.sync_cost(usage) if at_once else self.batch_cost(usage)
 
     def batch_cost(self, usage: Usage) -> Decimal:
         return _cost(self.batch, usage)
@@ -64,6 +67,51 @@ def _cost(tiers: tuple[Rates, ...], usage: Usage) -> Decimal:
     ) / MILLION
 
 
+def costs(tiers: tuple[Rates, ...], usages: Mapping[str, Sequence[int]]) -> tuple[pa.Array, Decimal]:
+    """What many requests cost: a column of it, each rounded to a nano-dollar, and the exact sum.
+
+    `usages` are columns named like the members of Usage. Raises ArrowInvalid for tokens that no money could pay.
+    """
+    columns = {name: pa.array(usages[name], pa.int64()) for name in Usage.__struct_fields__}
+    cached = pc.add_checked(columns["cache_read_tokens"], columns["cache_write_tokens"])
+    parts = {
+        "input": pc.subtract_checked(columns["input_tokens"], cached),
+        "cache_read": columns["cache_read_tokens"],
+        "cache_write": columns["cache_write_tokens"],
+        "output": columns["output_tokens"],
+    }
+    priced = [
+        pc.multiply_checked(tokens, _rates_of(tiers, name, columns["input_tokens"])) for name, tokens in parts.items()
+    ]
+    exact = reduce(pc.add_checked, priced)
+    return _in_nano_dollars(exact), Decimal(sum(exact.to_pylist())) / UNITS
+
+
+def _rates_of(tiers: tuple[Rates, ...], name: str, input_tokens: pa.Array) -> Any:
+    """What a token costs in our units, for each request by the tier that it falls into."""
+    chosen: Any = pa.scalar(_per_token(getattr(tiers[0], name)))
+    for tier in tiers[1:]:
+        above = pc.greater(input_tokens, tier.from_input_tokens)
+        chosen = pc.if_else(above, _per_token(getattr(tier, name)), chosen)
+    return chosen
+
+
+def _per_token(rate: Decimal) -> int:
+    return int((rate * UNITS / MILLION).to_integral_value())
+
+
+def _in_nano_dollars(exact: pa.Array) -> pa.Array:
+    """Rounded half to even, as Decimal does."""
+    whole = pc.divide(exact, UNITS_A_NANO)
+    rest = pc.subtract(exact, pc.multiply(whole, UNITS_A_NANO))
+    odd = pc.equal(pc.bit_wise_and(whole, 1), 1)
+    up = pc.or_(pc.greater(rest, UNITS_A_NANO // 2), pc.and_(pc.equal(rest, UNITS_A_NANO // 2), odd))
+    nanos = pc.add(whole, up.cast(pa.int64())).cast(pa.decimal128(19, 0))
+    return pa.Array.from_buffers(
+        MONEY, len(nanos), nanos.buffers()
+    )  # the same digits, the point nine places further left
+
+
 class Bill:
     """The exact sum of what many requests cost that use no cache: tokens are counted by tier, and priced once."""
 
@@ -73,20 +121,24 @@ class Bill:
         self._tiers = tiers
         self._counts = [[0, 0] for _ in tiers]
 
-    def add(self, input_tokens: int, output_tokens: int) -> None:
-        """One more request."""
-        count = self._counts[0]
-        for tier, more in zip(self._tiers[1:], self._counts[1:], strict=True):
-            if input_tokens > tier.from_input_tokens:
-                count = more
-        count[0] += input_tokens
-        count[1] += output_tokens
+    def add(self, input_tokens: Sequence[int], output_tokens: int) -> None:
+        """More requests: the input of each, and the output that each of them has."""
+        for tier, count in zip(self._tiers[:0:-1], self._counts[:0:-1], strict=True):
+            if max(input_tokens, default=0) > tier.from_input_tokens:
+                _count(count, [one for one in input_tokens if one > tier.from_input_tokens], output_tokens)
+                input_tokens = [one for one in input_tokens if one <= tier.from_input_tokens]
+        _count(self._counts[0], input_tokens, output_tokens)
 
     @property
     def total(self) -> Decimal:
         """US dollars."""
         pairs = zip(self._tiers, self._counts, strict=True)
         return sum((count[0] * tier.input + count[1] * tier.output for tier, count in pairs), Decimal(0)) / MILLION
+
+
+def _count(count: list[int], input_tokens: Sequence[int], output_tokens: int) -> None:
+    count[0] += sum(input_tokens)
+    count[1] += len(input_tokens) * output_tokens
 
 
 def quote(provider: str, model: str, at: datetime) -> RateCard:

@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pyarrow.compute
 import pyarrow.parquet
 
 from batchjobs.desk import Desk
 from batchjobs.jobs import Job
-from batchjobs.pack import Packer, Pricing, Request, shard_limits
+from batchjobs.pack import Packer, Pricing, shard_limits
 from batchjobs.plan import ShardPlan, short_id
+from batchjobs.render import Requests
 from batchjobs.settle import raw_lines
 from batchjobs.shards import RETRIED, Shard
 from providers.contract import Format, Outcome, Revision
 
 OUTPUT_LIMIT_GROWTH = 2  # of the output limit, after a truncated answer
 OUTPUT_LIMIT_GROWTH_MAX = 4  # of the first attempt's limit
+SOME_BYTES = 4_000_000  # of requests in memory at once
 
 FEEDBACK = (
     "Your last answer to exactly this could not be used because it did not fit the required JSON schema: {errors}. "
@@ -47,9 +50,8 @@ def plan_retry(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None = Non
     attempt = shard.plan.attempt + (1 if shard.bought else 0)
     with desk.spool() as spool:
         packer = _packer(desk, job, shard, attempt, spool, tokens)
-        limit = _output_limit(job, attempt)
-        for request in _requests(desk, shard, packer.format, again):
-            packer.add(request, limit)
+        for some in _requests(desk, shard, packer.format, again):
+            packer.add(some)
         packer.close()
     shards = [msgspec.structs.replace(plan, wanted=wanted is not None) for plan in packer.shards]
     data: dict[str, object] = {"shards": msgspec.to_builtins(shards), "requests": len(again)}
@@ -62,22 +64,23 @@ def _output_limit(job: Job, attempt: int) -> int:
     return job.plan.max_output_tokens * min(int(OUTPUT_LIMIT_GROWTH ** (attempt - 1)), OUTPUT_LIMIT_GROWTH_MAX)
 
 
-def _again(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None) -> dict[int, Revision]:
+def _again(desk: Desk, job: Job, shard: Shard, wanted: set[str] | None) -> dict[str, Revision]:
+    """What the next attempt does differently, by the key of the request."""
     columns = ["request_key", "outcome", "message"]
     with desk.intact(shard.settlement["outcomes_key"]) as path:
-        table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
+        unanswered = pyarrow.compute.field("outcome") != Outcome.succeeded.value
+        table = pyarrow.parquet.read_table(path, columns=columns, filters=unanswered).to_pydict()
     first = job.plan.max_output_tokens
     limit = _output_limit(job, shard.plan.attempt)
     handed_on = _handed_on(desk, shard)
     plans = {
-        row: revision_for(Outcome(outcome), message or "", limit, first)
-        for row, (key, outcome, message) in enumerate(zip(*(table[name] for name in columns), strict=True))
-        if (key in wanted and outcome != Outcome.succeeded if wanted is not None else outcome in RETRIED)
-        and key not in handed_on
+        key: revision_for(Outcome(outcome), message or "", limit, first)
+        for key, outcome, message in zip(*(table[name] for name in columns), strict=True)
+        if (key in wanted if wanted is not None else outcome in RETRIED) and key not in handed_on
     }
     if wanted is not None:  # a person's word goes: the same request again where nothing better is known
-        return {row: revision or Revision() for row, revision in plans.items()}
-    return {row: revision for row, revision in plans.items() if revision is not None}
+        return {key: revision or Revision() for key, revision in plans.items()}
+    return {key: revision for key, revision in plans.items() if revision is not None}
 
 
 def _handed_on(desk: Desk, shard: Shard) -> set[str]:
@@ -89,21 +92,28 @@ def _handed_on(desk: Desk, shard: Shard) -> set[str]:
     return keys
 
 
-def _requests(desk: Desk, shard: Shard, lines: Format, again: dict[int, Revision]) -> Iterator[Request]:
-    """The requests of the parent shard that are bought again, in its order, under their own key."""
+def _requests(desk: Desk, shard: Shard, lines: Format, again: dict[str, Revision]) -> Iterator[Requests]:
+    """The requests of the parent shard that are bought again, in its order, under their own key, some at a time."""
     columns = ["line", "item_id", "request_key", "summary"]
     with desk.intact(shard.plan.requests_key) as path:
         table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
+    rows, size = [], 0
     with desk.intact(shard.plan.key) as path:
-        for row, line in enumerate(raw_lines(path)):
-            revision = again.get(row)
-            if revision is None:
-                continue
-            body = lines.body(line + b"\n")
-            if revision != Revision():
-                body = lines.revise(body, revision)
-            number, item_id, key, summary = (table[name][row] for name in columns)
-            yield Request(number, item_id, key, body, summary)
+        for line, *named in zip(raw_lines(path), *(table[name] for name in columns), strict=False):
+            number, item_id, key, summary = named
+            if key in again:
+                rows.append((number, item_id, key, _revised(lines, line, again[key]), summary))
+                size += len(line)
+            if size > SOME_BYTES:
+                yield Requests.of(rows)
+                rows, size = [], 0
+    if rows:
+        yield Requests.of(rows)
+
+
+def _revised(lines: Format, line: bytes, revision: Revision) -> bytes:
+    body = lines.body(line + b"\n")
+    return body if revision == Revision() else lines.revise(body, revision)
 
 
 def _packer(desk: Desk, job: Job, shard: Shard, attempt: int, spool: Path, tokens: int | None) -> Packer:
@@ -120,6 +130,7 @@ def _packer(desk: Desk, job: Job, shard: Shard, attempt: int, spool: Path, token
         spool=spool,
         names=child_names(shard.plan, attempt, len(shard.children)),
         parent=shard.plan.id,
+        max_output_tokens=_output_limit(job, attempt),
     )
 
 

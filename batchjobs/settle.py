@@ -1,74 +1,87 @@
-"""Settling a shard: every request gets exactly one outcome, decided from our own copy of the provider's bytes."""
+"""Settling a shard: every request gets exactly one outcome, decided from our own copy of the provider's bytes.
+
+The rows go to disk as they come, so that memory holds the ids of a shard and never its answers.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 import zstandard
-from msgspec import Struct, structs
-from pydantic import BaseModel, ValidationError
+from msgspec import structs
 
+from batchjobs.crew import crew, workers_for
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken
 from batchjobs.jobs import Job
-from batchjobs.prices import RateCard
-from batchjobs.repair import repaired
+from batchjobs.judge import Block, Judge, Judged, columns_of, no_reply
+from batchjobs.prices import RateCard, costs
 from batchjobs.shards import Shard
-from providers.contract import Format, Outcome, Reply, Undecodable
+from providers.contract import Outcome
 from storage.content import file_sha8
 from storage.contract import Conflict, Damaged
 from storage.layout import outcomes_key, strays_key
-from storage.redaction import as_code
-from storage.tables import OUTCOMES, STRAYS, write_parquet
+from storage.tables import OUTCOMES, STRAYS, TableWriter
 
-ERRORS_TOLD_MAX = 5  # validation errors repeated to the model and to people
-MESSAGE_LENGTH_MAX = 500
 PLAIN = ".jsonl"
 PIECE_BYTES = 1 << 20
-
-
-class Decided(Struct, frozen=True):
-    """One request's outcome and where its bytes are."""
-
-    reply: Reply
-    outcome: Outcome
-    code: str
-    message: str
-    answer: str | None = None
-    raw_key: str | None = None
-    raw_line: int | None = None
-    repaired: bool = False
+_DERIVED = ("cost_usd", "sync_cost_usd")
 
 
 @dataclass(slots=True)
-class Settlement:
-    """Outcomes of a shard by the row of their request; what fits no row is a stray, kept and named, never merged."""
+class Bill:
+    """What the ledger tells of a shard's outcomes."""
 
-    custom_ids: Sequence[str]
-    keys: Sequence[str]
-    decided: list[Decided | None]
-    strays: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in STRAYS.names})
-    rows: dict[str, int] = field(default_factory=dict)
+    rates: RateCard
+    at_once: bool
+    counts: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: Decimal = Decimal(0)
+    sync_cost: Decimal = Decimal(0)
 
-    def stray(self, custom_id: str | None, kind: str, raw_key: str, raw_line: int) -> None:
-        for column, value in zip(self.strays.values(), (custom_id, kind, raw_key, raw_line), strict=True):
-            column.append(value)
+    def add(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """Count some rows; the two columns of what they cost."""
+        cost, total = costs(self.rates.sync if self.at_once else self.rates.batch, columns)
+        sync_cost, sync_total = costs(self.rates.sync, columns)
+        self.counts.update(columns["outcome"])
+        self.repaired += sum(columns["repaired"])
+        self.input_tokens += sum(columns["input_tokens"])
+        self.output_tokens += sum(columns["output_tokens"])
+        self.cost += total
+        self.sync_cost += sync_total
+        return {"cost_usd": cost, "sync_cost_usd": sync_cost}
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "counts": dict(self.counts),
+            "repaired": self.repaired,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost": str(self.cost),
+            "sync_cost": str(self.sync_cost),
+        }
 
 
-def settle(desk: Desk, job: Job, shard: Shard, lines: Format, result: type[BaseModel]) -> None:
+def settle(desk: Desk, job: Job, shard: Shard, judge: Judge) -> None:
     """Decode, validate, decide, and write the outcomes down. Raises Damaged when our own copy is not readable."""
-    settlement = _decoded(desk, shard, lines, result)
-    if not shard.certain and not any(settlement.decided):
-        why = f"batch {shard.batch_id} holds none of this shard's requests"
-        desk.append(job.id, shard.plan.id, shard.number, "disowned", {"batch_id": shard.batch_id, "why": why})
-        return
-    _fill(settlement, shard)
-    _record(desk, job, shard, settlement, shard.number)
+    with _settlement(desk, job, shard) as settlement:
+        _take_answers(desk, settlement, shard, judge)
+        if not shard.certain and not any(settlement.decided):
+            why = f"batch {shard.batch_id} holds none of this shard's requests"
+            desk.append(job.id, shard.plan.id, shard.number, "disowned", {"batch_id": shard.batch_id, "why": why})
+            return
+        settlement.fill(shard)
+        data = settlement.told() | {"bought": True} | settlement.keep(desk, job, shard)
+        desk.append(job.id, shard.plan.id, shard.number, "settled", data)
 
 
 def settle_unsent(
@@ -76,59 +89,155 @@ def settle_unsent(
 ) -> None:
     """Settle a shard that was never bought: the same outcome for every request, at no cost."""
     all_alike = {"outcome": outcome, "code": code, "message": message}
-    settlement = _alike(desk, shard, all_alike)
-    _record(desk, job, shard, settlement, shard.number if after is None else after, all_alike)
+    with _settlement(desk, job, shard) as settlement:
+        settlement.fill_alike(all_alike)
+        data = settlement.told() | {"bought": False, "all_alike": all_alike} | settlement.keep(desk, job, shard)
+    desk.append(job.id, shard.plan.id, shard.number if after is None else after, "settled", data)
 
 
-def settle_again(
-    desk: Desk, job: Job, shard: Shard, files: Sequence[dict[str, Any]], lines: Format, result: type[BaseModel]
-) -> None:
+def settle_again(desk: Desk, job: Job, shard: Shard, files: Sequence[dict[str, Any]], judge: Judge) -> None:
     """Make the outcomes of a settled shard once more, from raw `files`, because one of its objects is damaged.
 
     Raises Damaged, and writes nothing, where they would not come to what the ledger says: retries and totals rest on
     that.
     """
     sound, all_alike = structs.replace(shard, files=tuple(files)), shard.settlement.get("all_alike")
-    settlement = _alike(desk, sound, all_alike) if all_alike else _decoded(desk, sound, lines, result)
-    _fill(settlement, sound)
-    columns, told = _told(job, sound, settlement)
-    said = {"repaired": told["repaired"]} | shard.settlement  # earlier releases did not count these
-    if any(told[name] != said[name] for name in told):
-        raise Damaged(
-            f"{shard.settlement['outcomes_key']} cannot be made again, its answers are judged differently by now: "
-            "restore the object."
-        )
-    keys = _keep_tables(desk, job, sound, settlement, columns)
+    with _settlement(desk, job, sound) as settlement:
+        if all_alike:
+            settlement.fill_alike(all_alike)
+        else:
+            _take_answers(desk, settlement, sound, judge)
+            settlement.fill(sound)
+        told = settlement.told()
+        said = {"repaired": told["repaired"]} | shard.settlement  # earlier releases did not count these
+        if any(told[name] != said[name] for name in told):
+            raise Damaged(
+                f"{shard.settlement['outcomes_key']} cannot be made again, its answers are judged differently by now: "
+                "restore the object."
+            )
+        keys = settlement.keep(desk, job, sound)
     same = all(shard.settlement[name] == key for name, key in keys.items())
     if not same or sound.files != shard.files:
         desk.append(job.id, shard.plan.id, shard.number, "resettled", keys | {"files": list(files)})
 
 
-def _decoded(desk: Desk, shard: Shard, lines: Format, result: type[BaseModel]) -> Settlement:
-    """What the raw files say of the shard's requests."""
-    settlement = _settlement(desk, shard)
-    for file in shard.files:
-        if file["kind"] != "batch":
-            _decode_file(desk, settlement, lines, result, file["key"])
-    return settlement
+@dataclass(slots=True)
+class Settlement:
+    """The tables of a shard that are being written: an outcome for each request once; what fits none is a stray."""
+
+    custom_ids: Sequence[str]
+    keys: Sequence[str]
+    bill: Bill
+    outcomes: TableWriter
+    strays: TableWriter
+    rows: dict[str, int]
+    decided: bytearray
+
+    def take(self, judged: Judged, raw_key: str) -> None:
+        """What came of some lines of one file. The first answer to a request counts; it is kept who sent another."""
+        for number in judged.undecodable:
+            self.strays.add((None, "undecodable", raw_key, number))
+        columns, places = judged.columns, list(map(self.rows.get, judged.columns[0]))
+        if not self._all_new(places):
+            new = [self._is_new(*named, raw_key) for named in zip(places, columns[0], columns[-1], strict=True)]
+            columns = [list(compress(column, new)) for column in columns]
+            places = list(compress(places, new))
+        self._add(columns, [place for place in places if place is not None], raw_key)
+
+    def _all_new(self, places: Sequence[int | None]) -> bool:
+        known = {place for place in places if place is not None}
+        return len(known) == len(places) and not any(map(self.decided.__getitem__, known))
+
+    def _is_new(self, place: int | None, custom_id: str, number: int, raw_key: str) -> bool:
+        if place is None or self.decided[place]:
+            kind = "stranger" if place is None else "twin"
+            self.strays.add((custom_id, kind, raw_key, number))
+            return False
+        self.decided[place] = True
+        return True
+
+    def _add(self, columns: Sequence[Sequence[Any]], places: Sequence[int], raw_key: str | None) -> None:
+        for place in places:
+            self.decided[place] = True
+        custom_ids, *rest, numbers = columns
+        keys = [self.keys[place] for place in places]
+        self.outcomes.extend([custom_ids, keys, *rest, [raw_key] * len(places), numbers])
+
+    def fill(self, shard: Shard) -> None:
+        """Give every request without a result line the outcome that the end of its batch implies."""
+        accused = {error["line"]: error for error in shard.end.get("line_errors", ())}
+        rest = _implied(shard)
+        self._fill(lambda place: _accusation(accused[place + 1]) if place + 1 in accused else rest)
+
+    def fill_alike(self, verdict: Mapping[str, str]) -> None:
+        """The same outcome for every request."""
+        alike = Outcome(verdict["outcome"]), verdict["code"], verdict["message"]
+        self._fill(lambda _place: alike)
+
+    def _fill(self, verdict_on: Callable[[int], tuple[Outcome, str, str]]) -> None:
+        places = [place for place, decided in enumerate(self.decided) if not decided]
+        rows = [no_reply(self.custom_ids[place], *verdict_on(place)) for place in places]
+        self._add(columns_of(rows), places, None)
+
+    def told(self) -> dict[str, Any]:
+        """What the ledger tells of the tables, which are whole after this. The identity is checked here."""
+        self.outcomes.close()
+        self.strays.close()
+        if not self.outcomes.rows == sum(self.decided) == len(self.custom_ids):
+            raise Broken(f"{self.outcomes.rows} outcomes for {len(self.keys)} requests ({self.custom_ids[0]}, …).")
+        return self.bill.told() | {"strays": self.strays.rows}
+
+    def keep(self, desk: Desk, job: Job, shard: Shard) -> dict[str, str]:
+        """Put the tables into the store; their keys."""
+        keys = {"outcomes_key": keep(desk, self.outcomes.path, partial(outcomes_key, job.id, shard.plan.id))}
+        if self.strays.rows:
+            keys["strays_key"] = keep(desk, self.strays.path, partial(strays_key, job.id, shard.plan.id))
+        return keys
 
 
-def _alike(desk: Desk, shard: Shard, verdict: Mapping[str, str]) -> Settlement:
-    """The same outcome for every request."""
-    settlement = _settlement(desk, shard)
-    outcome, code, message = Outcome(verdict["outcome"]), verdict["code"], verdict["message"]
-    settlement.decided = [_no_reply(custom_id, outcome, code, message) for custom_id in settlement.custom_ids]
-    return settlement
-
-
-def _settlement(desk: Desk, shard: Shard) -> Settlement:
+@contextmanager
+def _settlement(desk: Desk, job: Job, shard: Shard) -> Iterator[Settlement]:
+    """An empty one. Raises Damaged where the requests cannot be read."""
     with desk.intact(shard.plan.requests_key) as path:
         table = pyarrow.parquet.read_table(path, columns=["custom_id", "request_key"])
     ids: list[str] = table.column("custom_id").to_pylist()
-    keys: list[str] = table.column("request_key").to_pylist()
     if len(ids) != shard.plan.requests:
         raise Damaged(f"{shard.plan.requests_key} holds {len(ids)} requests, {shard.plan.requests} were packed.")
-    return Settlement(ids, keys, [None] * len(ids), rows={custom_id: row for row, custom_id in enumerate(ids)})
+    bill = Bill(job.plan.rates, shard.plan.at_once)
+    with desk.spool() as spool:
+        yield Settlement(
+            custom_ids=ids,
+            keys=table.column("request_key").to_pylist(),
+            bill=bill,
+            outcomes=TableWriter(spool / "outcomes", OUTCOMES, bill.add, _DERIVED),
+            strays=TableWriter(spool / "strays", STRAYS),
+            rows={custom_id: row for row, custom_id in enumerate(ids)},
+            decided=bytearray(len(ids)),
+        )
+
+
+def _take_answers(desk: Desk, settlement: Settlement, shard: Shard, judge: Judge) -> None:
+    """What the raw files say of the shard's requests, judged by as many processes as there are cores."""
+    files = [file for file in shard.files if file["kind"] != "batch"]
+    with crew(judge.judged, workers_for(sum(file["bytes"] for file in files))) as judged:
+        for file in files:
+            with desk.intact(file["key"]) as path:
+                for some in judged(_blocks(path)):
+                    settlement.take(some, file["key"])
+
+
+def _blocks(path: Path) -> Iterator[Block]:
+    """The whole lines of a raw copy, about a piece of its bytes at a time. Raises Damaged."""
+    first, rest = 1, []
+    for piece in unpacked(path):
+        end = piece.rfind(b"\n") + 1
+        if not end:
+            rest.append(piece)
+            continue
+        block = Block(first, b"".join((*rest, piece[:end])))
+        yield block
+        first, rest = first + block.data.count(b"\n"), [piece[end:]]
+    yield Block(first, b"".join(rest))
 
 
 def raw_lines(path: Path, watch: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
@@ -151,77 +260,13 @@ def unpacked(path: Path) -> Iterator[bytes]:
                 yield chunk
             return
         try:
-            yield from zstandard.ZstdDecompressor().read_to_iter(source, read_size=PIECE_BYTES)
+            yield from zstandard.ZstdDecompressor().read_to_iter(source, PIECE_BYTES, PIECE_BYTES)
         except zstandard.ZstdError:
             raise Damaged(f"{path.name} cannot be decompressed.") from None
 
 
-def _decode_file(desk: Desk, settlement: Settlement, lines: Format, result: type[BaseModel], key: str) -> None:
-    with desk.intact(key) as path:
-        for number, line in enumerate(raw_lines(path), start=1):
-            if not line.strip():
-                continue
-            try:
-                reply = lines.decode(line)
-            except Undecodable:
-                settlement.stray(None, "undecodable", key, number)
-                continue
-            row = settlement.rows.get(reply.custom_id)
-            if row is None:
-                settlement.stray(reply.custom_id, "stranger", key, number)
-            elif settlement.decided[row] is not None:
-                settlement.stray(reply.custom_id, "twin", key, number)
-            else:
-                settlement.decided[row] = judge(reply, result, key, number)
-
-
-def judge(reply: Reply, result: type[BaseModel], raw_key: str, raw_line: int, *, mended: bool = False) -> Decided:
-    """A success must also fit the schema, as it is or, if it is no JSON, repaired; all else is as the provider says."""
-    if reply.outcome is not Outcome.succeeded:
-        return Decided(reply, reply.outcome, reply.code, reply.message[:MESSAGE_LENGTH_MAX], None, raw_key, raw_line)
-    try:
-        answer = result.model_validate_json(reply.text)
-    except ValidationError as error:
-        plain = repaired(reply.text) if not mended and _no_json(error) else None
-        if plain is not None:
-            return judge(replace(reply, text=plain), result, raw_key, raw_line, mended=True)
-        return Decided(reply, Outcome.invalid, "schema", explain(error), None, raw_key, raw_line)
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        # A validator of the task's own stumbled over this answer; its words may quote it and are not kept.
-        why = f"the task's validator raised {type(error).__name__}"
-        return Decided(reply, Outcome.invalid, type(error).__name__, why, None, raw_key, raw_line)
-    answered = replace(reply, text="")  # a shard of them is in memory at once
-    return Decided(answered, Outcome.succeeded, "", "", answer.model_dump_json(), raw_key, raw_line, mended)
-
-
-def _no_json(error: ValidationError) -> bool:
-    if error.error_count() != 1:
-        return False
-    [only] = error.errors(include_url=False, include_context=False, include_input=False)
-    return only["type"] == "json_invalid"
-
-
-def explain(error: ValidationError) -> str:
-    """What does not fit, for the model's next try and for people: places and expectations, never the values."""
-    told = error.errors(include_url=False, include_context=False, include_input=False)[:ERRORS_TOLD_MAX]
-    parts = [f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in told]
-    return "; ".join(parts)[:MESSAGE_LENGTH_MAX]
-
-
-def _no_reply(custom_id: str, outcome: Outcome, code: str, message: str) -> Decided:
-    return Decided(Reply(custom_id, outcome), outcome, code, message[:MESSAGE_LENGTH_MAX])
-
-
-def _fill(settlement: Settlement, shard: Shard) -> None:
-    """Give every request without a result line the outcome that the end of its batch implies."""
-    accused = {error["line"]: error for error in shard.end.get("line_errors", ())}
-    rest = _implied(shard)
-    for row, decided in enumerate(settlement.decided):
-        if decided is not None:
-            continue
-        error = accused.get(row + 1)
-        verdict = (Outcome.failed, error["code"], "the provider rejected this line") if error else rest
-        settlement.decided[row] = _no_reply(settlement.custom_ids[row], *verdict)
+def _accusation(error: Mapping[str, Any]) -> tuple[Outcome, str, str]:
+    return Outcome.failed, error["code"], "the provider rejected this line"
 
 
 def _implied(shard: Shard) -> tuple[Outcome, str, str]:
@@ -236,39 +281,6 @@ def _implied(shard: Shard) -> tuple[Outcome, str, str]:
     if word in ("expired", "partiallycompleted"):
         return Outcome.expired, "expired", "the batch's time was over before this request ran"
     return Outcome.missing, "missing", "in none of the result files"
-
-
-def _record(
-    desk: Desk, job: Job, shard: Shard, settlement: Settlement, after: int, all_alike: Mapping[str, str] | None = None
-) -> None:
-    """Write the outcomes, then the ledger record that makes them count; `all_alike` is the verdict on an unsent one."""
-    columns, data = _told(job, shard, settlement)
-    data |= {"bought": all_alike is None} | ({"all_alike": dict(all_alike)} if all_alike else {})
-    data |= _keep_tables(desk, job, shard, settlement, columns)
-    desk.append(job.id, shard.plan.id, after, "settled", data)
-
-
-def _told(job: Job, shard: Shard, settlement: Settlement) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """The table of outcomes, and what the ledger tells of it. The identity is checked here."""
-    decided = [d for d in settlement.decided if d is not None]
-    if len(decided) != shard.plan.requests:
-        raise Broken(f"Shard {shard.plan.id}: {len(decided)} outcomes for {shard.plan.requests} requests.")
-    columns = _columns(settlement, decided, job.plan.rates, at_once=shard.plan.at_once)
-    return columns, _summary(decided, columns) | {"strays": len(settlement.strays["kind"])}
-
-
-def _keep_tables(
-    desk: Desk, job: Job, shard: Shard, settlement: Settlement, columns: dict[str, list[Any]]
-) -> dict[str, str]:
-    """Put the tables into the store; their keys."""
-    keys = {}
-    with desk.spool() as spool:
-        write_parquet(spool / "outcomes", OUTCOMES, columns)
-        keys["outcomes_key"] = keep(desk, spool / "outcomes", partial(outcomes_key, job.id, shard.plan.id))
-        if settlement.strays["kind"]:
-            write_parquet(spool / "strays", STRAYS, settlement.strays)
-            keys["strays_key"] = keep(desk, spool / "strays", partial(strays_key, job.id, shard.plan.id))
-    return keys
 
 
 def keep(desk: Desk, path: Path, make_key: Callable[[str, int], str], first: int = 1) -> str:
@@ -286,37 +298,3 @@ def keep(desk: Desk, path: Path, make_key: Callable[[str, int], str], first: int
             number += 1
         else:
             return key
-
-
-def _columns(
-    settlement: Settlement, decided: Sequence[Decided], rates: RateCard, *, at_once: bool
-) -> dict[str, list[Any]]:
-    usages = [d.reply.usage for d in decided]
-    return {
-        "custom_id": list(settlement.custom_ids),
-        "request_key": list(settlement.keys),
-        "outcome": [d.outcome.value for d in decided],
-        "code": [as_code(d.code) or None for d in decided],
-        "message": [d.message or None for d in decided],
-        "answer": [d.answer for d in decided],
-        "repaired": [d.repaired for d in decided],
-        "input_tokens": [u.input_tokens for u in usages],
-        "output_tokens": [u.output_tokens for u in usages],
-        "cache_read_tokens": [u.cache_read_tokens for u in usages],
-        "cache_write_tokens": [u.cache_write_tokens for u in usages],
-        "cost_usd": [rates.cost(u, at_once=at_once) for u in usages],
-        "sync_cost_usd": [rates.sync_cost(u) for u in usages],
-        "raw_key": [d.raw_key for d in decided],
-        "raw_line": [d.raw_line for d in decided],
-    }
-
-
-def _summary(decided: Sequence[Decided], columns: dict[str, list[Any]]) -> dict[str, Any]:
-    return {
-        "counts": dict(Counter(d.outcome.value for d in decided)),
-        "repaired": sum(columns["repaired"]),
-        "input_tokens": sum(columns["input_tokens"]),
-        "output_tokens": sum(columns["output_tokens"]),
-        "cost": str(sum(columns["cost_usd"], Decimal(0))),
-        "sync_cost": str(sum(columns["sync_cost_usd"], Decimal(0))),
-    }

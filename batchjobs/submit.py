@@ -1,11 +1,11 @@
 """Submitting: from an input to an accepted plan. Everything before the plan is free and can be repeated."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from itertools import compress
 from pathlib import Path
 
 import msgspec
@@ -14,34 +14,28 @@ import pyarrow.parquet
 import providers
 from batchjobs.accept import accept, last_accepted
 from batchjobs.asking import endpoint_for, template_for
+from batchjobs.crew import crew, workers_for
 from batchjobs.desk import Desk, need_sdk
 from batchjobs.errors import Broken, OverBudget, UsageError
 from batchjobs.jobs import is_buried, job_ids, load_all, read_plan
-from batchjobs.pack import (
-    Packer,
-    Pricing,
-    Reject,
-    Renderer,
-    Request,
-    key_salt,
-    shard_limits,
-)
+from batchjobs.pack import Packer, Pricing, shard_limits
 from batchjobs.plan import Bounds, Plan, TaskRef, identity, job_id, short_id
 from batchjobs.prices import FREE, RateCard, quote_as
 from batchjobs.project import catch_up, open_results
+from batchjobs.render import Reject, Rendered, Renderer, Requests, key_salt
 from batchjobs.settings import Settings
 from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
 from batchjobs.views import view_of
 from providers.contract import EMBEDDINGS, Format, Limits, Prompt, RequestTemplate
 from storage.content import file_sha8
-from storage.inputs import Input, open_input
+from storage.inputs import Chunk, Input, open_input
 from storage.layout import carried_key, rejects_key
 from storage.results import Results, Verdict
-from storage.tables import CARRIED, REJECTS, RowWriter
+from storage.tables import CARRIED, REJECTS, TableWriter
 
-CHUNK_LINES = 5_000
-CHUNK_BYTES = 16_000_000
+SCREENED_REQUESTS = 10_000  # looked up in the database, and packed, together
+SCREENED_BYTES = 8_000_000
 ROOM_BYTES_PER_TOKEN = 3  # the same upper estimate that the cap uses: what fits here fits the model
 
 
@@ -153,32 +147,33 @@ def submit(desk: Desk, order: Order, dry_run: bool = False) -> Submission:
     lacking = order.format.shortfall(order.template)
     if lacking:
         desk.say(lacking)
-    with ExitStack() as stack:
-        spool = stack.enter_context(desk.spool())
+    with desk.spool() as spool:
         items = open_input(order.source, query=order.query, spool_dir=spool)
-        results = stack.enter_context(open_results(desk))
         while True:
-            made = _submit_once(desk, order, items, spool, results, dry_run)
+            made = _submit_once(desk, order, items, spool, dry_run)
             if made is not None:
                 return made
             desk.say("another machine accepted a job with some of these items meanwhile: packing again")
 
 
-def _submit_once(
-    desk: Desk, order: Order, items: Input, spool: Path, results: Results, dry_run: bool
-) -> Submission | None:
+def _submit_once(desk: Desk, order: Order, items: Input, spool: Path, dry_run: bool) -> Submission | None:
     """None where another machine accepted a job meanwhile that holds some of the same requests."""
     last = last_accepted(desk)
     mark = _unpurged(desk, order, _identity(order, items.sha256))
     earlier = _accepted_before(desk, order, mark)
     if earlier is not None:
         return Submission(earlier, already=True)
-    _learn(desk, results)
     order.format.limits = _measured(desk, order)
-    packing = _Packing(desk, order, job_id(desk.env.now(), order.task.name, mark), spool, results)
-    plan = packing.run(items, dry_run)
-    if dry_run:
-        return Submission(plan)
+    renderer = _renderer(desk.settings, order)
+    # Before the database is open: a process with threads cannot be forked.
+    with crew(renderer.rendered, workers_for(items.bytes)) as rendered, open_results(desk) as results:
+        _learn(desk, results)
+        packing = _Packing(desk, order, job_id(desk.env.now(), order.task.name, mark), spool, results)
+        plan = packing.run(items, rendered, dry_run)
+        return Submission(plan) if dry_run else _accepted(desk, plan, last, results)
+
+
+def _accepted(desk: Desk, plan: Plan, last: int, results: Results) -> Submission | None:
     _check_budget(plan, desk.settings.max_cost)
     while not accept(desk, plan, last):
         last = last_accepted(desk)
@@ -238,6 +233,20 @@ def _check_budget(plan: Plan, cap: Decimal | None) -> None:
         )
 
 
+def _renderer(settings: Settings, order: Order) -> Renderer:
+    model = "" if order.format.traits.names_model else order.template.model
+    salt = key_salt(order.provider, order.served_by, order.endpoint, order.task, model)
+    context = order.rates.context_tokens
+    room = settings.max_input_tokens
+    if context is not None:
+        room = min(room, context - order.template.max_output_tokens)
+    room_bytes = room * ROOM_BYTES_PER_TOKEN
+    return Renderer(order.task, order.template, order.format, order.served_by, order.endpoint, room_bytes, salt)
+
+
+Spread = Callable[[Iterable[Chunk]], Iterator[Rendered]]
+
+
 @dataclass(slots=True)
 class _Packing:
     """One pass over the input: render, key, drop what needs no purchase, pack the rest."""
@@ -252,32 +261,39 @@ class _Packing:
     duplicates: int = 0
     reused: int = 0
     sync_cost: Decimal = Decimal(0)
-    carried: RowWriter = field(init=False)
-    rejects: RowWriter = field(init=False)
+    carried: TableWriter = field(init=False)
+    rejects: TableWriter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.carried = RowWriter(self.spool / "carried.parquet", CARRIED)
-        self.rejects = RowWriter(self.spool / "rejects.parquet", REJECTS)
+        self.carried = TableWriter(self.spool / "carried.parquet", CARRIED)
+        self.rejects = TableWriter(self.spool / "rejects.parquet", REJECTS)
 
-    def run(self, items: Input, dry_run: bool) -> Plan:
-        renderer, packer = self._renderer(), self._packer(dry_run)
+    def run(self, items: Input, rendered: Spread, dry_run: bool) -> Plan:
+        packer = self._packer(dry_run)
         at_once = packer.pricing.estimate(at_once=True)
         self.results.start_screening()
-        for chunk in items.chunks(CHUNK_LINES, CHUNK_BYTES):
-            self.lines = max(self.lines, chunk[-1].number)
-            requests = []
-            for line in chunk:
-                made = renderer.render(line)
-                if isinstance(made, Request):
-                    requests.append(made)
-                else:
-                    self._reject(items.name, made)
-            for request in self._screen(items.name, requests):
-                at_once.add(len(request.body))
-                packer.add(request)
+        for requests in self._requests(items, rendered):
+            new = self._screen(items.name, requests)
+            at_once.add(list(map(len, new.bodies)))
+            packer.add(new)
         packer.close()
         self.sync_cost = at_once.likely.total
         return self._plan(items, packer, dry_run)
+
+    def _requests(self, items: Input, rendered: Spread) -> Iterator[Requests]:
+        """All that could be rendered, as much at a time as is worth screening at once."""
+        some, size = Requests(), 0
+        for made in rendered(items.chunks()):
+            self.lines = max(self.lines, made.last)
+            for reject in made.rejects:
+                self._reject(items.name, reject)
+            some.extend(made.requests)
+            size += sum(map(len, made.requests.bodies))
+            if len(some) >= SCREENED_REQUESTS or size >= SCREENED_BYTES:
+                yield some
+                some, size = Requests(), 0
+        if some:
+            yield some
 
     def _reject(self, source: str, reject: Reject) -> None:
         if self.desk.settings.strict:
@@ -286,31 +302,28 @@ class _Packing:
             )
         self.rejects.add((source, reject.line, reject.item_id, reject.reason, reject.detail))
 
-    def _screen(self, source: str, requests: list[Request]) -> Iterator[Request]:
+    def _screen(self, source: str, requests: Requests) -> Requests:
         """Only what must be bought; everything else is noted as rejected or carried."""
-        verdicts = self.results.screen([r.item_id for r in requests], [r.key for r in requests])
-        for request, verdict in zip(requests, verdicts, strict=True):
-            if verdict is Verdict.duplicate:
-                self.duplicates += 1
-                self._reject(source, Reject(request.line, request.item_id, "duplicate_id", "this id came earlier"))
-                continue
-            self.items += 1
-            if verdict is Verdict.new:
-                yield request
-                continue
-            self.reused += verdict is Verdict.reused
-            self.carried.add((request.item_id, request.key, verdict.value, request.summary))
+        verdicts = self.results.screen(requests.item_ids, requests.keys)
+        new = [verdict is Verdict.new for verdict in verdicts]
+        self.items += len(requests) - verdicts.count(Verdict.duplicate)
+        if all(new):
+            return requests
+        self._reject_twins(source, requests, verdicts)
+        self._carry(requests, verdicts)
+        return requests.only(new)
 
-    def _renderer(self) -> Renderer:
-        order, settings = self.order, self.desk.settings
-        model = "" if order.format.traits.names_model else order.template.model
-        salt = key_salt(order.provider, order.served_by, order.endpoint, order.task, model)
-        context = order.rates.context_tokens
-        room = settings.max_input_tokens
-        if context is not None:
-            room = min(room, context - order.template.max_output_tokens)
-        room_bytes = room * ROOM_BYTES_PER_TOKEN
-        return Renderer(order.task, order.template, order.format, order.served_by, order.endpoint, room_bytes, salt)
+    def _reject_twins(self, source: str, requests: Requests, verdicts: list[Verdict]) -> None:
+        twins = requests.only([verdict is Verdict.duplicate for verdict in verdicts])
+        self.duplicates += len(twins)
+        for line, item_id in zip(twins.lines, twins.item_ids, strict=True):
+            self._reject(source, Reject(line, item_id, "duplicate_id", "this id came earlier"))
+
+    def _carry(self, requests: Requests, verdicts: list[Verdict]) -> None:
+        bought = [verdict not in (Verdict.new, Verdict.duplicate) for verdict in verdicts]
+        carried, hows = requests.only(bought), list(compress(verdicts, bought))
+        self.reused += hows.count(Verdict.reused)
+        self.carried.extend([carried.item_ids, carried.keys, [how.value for how in hows], carried.summaries])
 
     def _packer(self, dry_run: bool) -> Packer:
         settings, order = self.desk.settings, self.order
@@ -368,7 +381,7 @@ class _Packing:
             return None
         return Bounds(limits.requests_min, limits.requests, limits.bytes)
 
-    def _keep(self, table: RowWriter, make_key: Callable[[str, str], str]) -> str | None:
+    def _keep(self, table: TableWriter, make_key: Callable[[str, str], str]) -> str | None:
         """Put the carried items, or the rejects, beside the plan that will name them."""
         table.close()
         if not table.rows:

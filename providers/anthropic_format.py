@@ -88,6 +88,7 @@ class _Line(Struct):
 
 
 _LINE = msgspec.json.Decoder(_Line)
+_NAMED = msgspec.json.Decoder(lines.Named)
 _ONCE = (b'"custom_id"', b'"result"', b'"message"', b'"stop_reason"')
 _BETWEEN = b',"params":'
 _CUT = frozenset({"max_tokens", "model_context_window_exceeded"})
@@ -122,8 +123,8 @@ class AnthropicFormat:
             return ""
         return shortfall(template.schema, ANTHROPIC) if _enforces(template) else only_told(template.model)
 
-    def line(self, custom_id: str, body: bytes) -> bytes:
-        return lines.seal(custom_id, _BETWEEN, body)
+    def lines(self, custom_ids: Sequence[str], bodies: Sequence[bytes]) -> bytes:
+        return lines.seal(custom_ids, _BETWEEN, bodies)
 
     def body(self, line: bytes) -> bytes:
         return lines.unseal(line, _BETWEEN)
@@ -131,6 +132,9 @@ class AnthropicFormat:
     def revise(self, body: bytes, revision: Revision) -> bytes:
         larger = {} if revision.max_output_tokens is None else {"max_tokens": revision.max_output_tokens}
         return lines.changed(body, larger, "messages", revision.feedback)
+
+    def whose(self, block: bytes) -> list[str]:
+        return [one.custom_id for one in lines.read_lines(_NAMED, block)]
 
     def decode(self, line: bytes) -> Reply:
         """Four kinds of result (PROVIDERS §2.4); a new kind is nothing we may guess about."""

@@ -92,6 +92,10 @@ class _Line(Struct):
     error: Raw = _NONE
 
 
+class _Named(Struct):
+    recordId: str  # noqa: N815
+
+
 class _ToolUse(Struct):
     input: Raw = _NONE
 
@@ -171,6 +175,7 @@ class _Answer(Struct):
 
 
 _LINE = msgspec.json.Decoder(_Line)
+_NAMED = msgspec.json.Decoder(_Named)
 _ERROR = msgspec.json.Decoder(_Error)
 _ANSWER = msgspec.json.Decoder(_Answer)
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
@@ -195,8 +200,8 @@ class BedrockFormat:
     def shortfall(self, template: RequestTemplate) -> str:
         return lacking(template, self.endpoint)
 
-    def line(self, custom_id: str, body: bytes) -> bytes:
-        return lines.seal(custom_id, _BETWEEN, body, b"recordId")
+    def lines(self, custom_ids: Sequence[str], bodies: Sequence[bytes]) -> bytes:
+        return lines.seal(custom_ids, _BETWEEN, bodies, b"recordId")
 
     def body(self, line: bytes) -> bytes:
         return lines.unseal(line, _BETWEEN)
@@ -205,6 +210,9 @@ class BedrockFormat:
         fields = _FIELDS.decode(body)
         shape_of(fields).revise(fields, revision)
         return msgspec.json.encode(fields)
+
+    def whose(self, block: bytes) -> list[str]:
+        return [one.recordId for one in lines.read_lines(_NAMED, block)]
 
     def decode(self, line: bytes) -> Reply:
         """An answer or an error, with or without the echo of the request (PROVIDERS §3.4)."""

@@ -11,13 +11,15 @@ Errors, by what the caller must do:
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 
 class Outcome(StrEnum):
@@ -46,8 +48,7 @@ class RequestTemplate:
     extra: Mapping[str, Any] = field(default_factory=dict)  # merged into the body as is
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(Struct, frozen=True):
     """The rendered messages of one item."""
 
     system: str
@@ -62,8 +63,7 @@ class Revision:
     feedback: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Billed tokens of one request. `input_tokens` is the total; the cache figures are parts of it."""
 
     input_tokens: int = 0
@@ -72,8 +72,7 @@ class Usage:
     cache_write_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """One decoded result line: the model's own words in `text`, or why there are none in `code` and `message`."""
 
     custom_id: str
@@ -370,16 +369,20 @@ class Format(Protocol):
         """
         ...
 
-    def line(self, custom_id: str, body: bytes) -> bytes:
-        """One line of the shard, newline included. Raises ValueError for a custom_id no provider takes."""
+    def lines(self, custom_ids: Sequence[str], bodies: Sequence[bytes]) -> bytes:
+        """Some lines of the shard, newlines included. Raises ValueError for a custom_id no provider takes."""
         ...
 
     def body(self, line: bytes) -> bytes:
-        """The body that `line` was made of, byte for byte."""
+        """The body that one of `lines` was made of, byte for byte."""
         ...
 
     def revise(self, body: bytes, revision: Revision) -> bytes:
         """The body of the next attempt."""
+        ...
+
+    def whose(self, block: bytes) -> list[str]:
+        """The custom_ids of some whole lines of a result file, read without the rest; what is no JSON is nobody's."""
         ...
 
     def decode(self, line: bytes) -> Reply:

@@ -12,12 +12,19 @@ from providers.contract import Prompt, RequestTemplate, Undecodable
 
 T = TypeVar("T")
 
-CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what every provider takes (PROVIDERS §1.1, §2.1)
+_CUSTOM_IDS = re.compile(r"(?:[a-zA-Z0-9_-]{1,64}\n)*")  # what every provider takes (PROVIDERS §1.1, §2.1)
 LINE_BYTES = 16_777_216  # our own bound: no provider documents one, and a result of this size is a bomb
 
 _HOLE = "\0prompt\0"
 _HOLE_JSON = msgspec.json.encode(_HOLE)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Named(msgspec.Struct):
+    """Of a result line nothing but its name."""
+
+    custom_id: str
+
 
 Outline = Callable[[RequestTemplate, str, str], dict[str, Any]]
 
@@ -83,13 +90,16 @@ def _sorted(value: Any) -> Raw:
     return Raw(msgspec.json.encode(value, order="deterministic"))
 
 
-def seal(custom_id: str, between: bytes, body: bytes, name: bytes = b"custom_id") -> bytes:
-    """`{"<name>": …` + `between` + body + `}` + newline. Raises ValueError for what could not be read back."""
-    if not CUSTOM_ID.fullmatch(custom_id):
+def seal(custom_ids: Sequence[str], between: bytes, bodies: Sequence[bytes], name: bytes = b"custom_id") -> bytes:
+    """For each `{"<name>": …` + `between` + body + `}` + newline. Raises ValueError for what could not be read back."""
+    if not _CUSTOM_IDS.fullmatch("".join(f"{custom_id}\n" for custom_id in custom_ids)):
         raise ValueError("A custom_id is 1 to 64 letters, digits, _ or -.")
-    if b"\n" in body:
+    head, between = b'{"' + name + b'":"', b'"' + between
+    sealed = [b"%b%b%b%b}\n" % (head, i.encode(), between, body) for i, body in zip(custom_ids, bodies, strict=True)]
+    data = b"".join(sealed)
+    if data.count(b"\n") != len(custom_ids):
         raise ValueError("A request body is one line.")
-    return b"".join((b'{"', name, b'":"', custom_id.encode(), b'"', between, body, b"}\n"))
+    return data
 
 
 def unseal(line: bytes, between: bytes) -> bytes:
@@ -119,6 +129,21 @@ def read(decoder: "msgspec.json.Decoder[T]", data: bytes | Raw) -> T:
         return decoder.decode(data)
     except _UNREADABLE as error:
         raise Undecodable(f"A result line of {len(data)} bytes cannot be read: {type(error).__name__}.") from None
+
+
+def read_lines(decoder: "msgspec.json.Decoder[T]", block: bytes) -> list[T]:
+    """Decode every line of some that can be read."""
+    try:
+        return decoder.decode_lines(block)
+    except _UNREADABLE:  # one of them, or a blank one: then each by itself
+        return [one for line in block.split(b"\n") if (one := _read_or_none(decoder, line)) is not None]
+
+
+def _read_or_none(decoder: "msgspec.json.Decoder[T]", line: bytes) -> T | None:
+    try:
+        return read(decoder, line)
+    except Undecodable:
+        return None
 
 
 def split(chunks: Iterable[bytes]) -> Iterator[bytes]:

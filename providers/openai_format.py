@@ -1,7 +1,7 @@
 """OpenAI's request and result lines, for chat, responses and embeddings (PROVIDERS §1.1, §1.4, §1.7); pure."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -110,6 +110,7 @@ class _Failure(Struct):
 
 
 _LINE = msgspec.json.Decoder(_Line)
+_NAMED = msgspec.json.Decoder(lines.Named)
 _CHAT = msgspec.json.Decoder(_Chat)
 _ANSWER = msgspec.json.Decoder(_Answer)
 _VECTORS = msgspec.json.Decoder(_Vectors)
@@ -167,8 +168,8 @@ class OpenAIFormat:
         strict = structured(self.profile, template.model) == "json_schema"
         return shortfall(template.schema, DIALECT) if strict else only_told(template.model)
 
-    def line(self, custom_id: str, body: bytes) -> bytes:
-        return lines.seal(custom_id, self._between, body)
+    def lines(self, custom_ids: Sequence[str], bodies: Sequence[bytes]) -> bytes:
+        return lines.seal(custom_ids, self._between, bodies)
 
     def body(self, line: bytes) -> bytes:
         return lines.unseal(line, self._between)
@@ -178,6 +179,9 @@ class OpenAIFormat:
             return body  # nobody reads: the same text may get a sound vector next time
         larger = {} if revision.max_output_tokens is None else {self.endpoint.limit: revision.max_output_tokens}
         return lines.changed(body, larger, self.endpoint.turns, revision.feedback)
+
+    def whose(self, block: bytes) -> list[str]:
+        return [one.custom_id for one in lines.read_lines(_NAMED, block)]
 
     def decode(self, line: bytes) -> Reply:
         """Both files share one shape, and a failed request may have `error: null` (PROVIDERS §1.4)."""

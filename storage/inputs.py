@@ -11,17 +11,21 @@ from typing import Any, BinaryIO
 
 from storage import need_boto3
 from storage.contract import BadName, InputError, Missing
-from storage.lines import CutOff, Line, csv_lines, json_lines
+from storage.lines import CutOff, Line, Text, csv_lines, json_lines
 from storage.tabular import parquet_lines, query_lines
 
-__all__ = ["Input", "Line", "open_input"]
+__all__ = ["Chunk", "Input", "Line", "last_of", "open_input"]
 
 _BLOCK_BYTES = 1 << 20
+_CHUNK_LINES = 1_000
 _COMPRESSED = (".gz", ".zst")
 _KINDS = {
     ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
     ".duckdb": "duckdb", ".ddb": "duckdb", ".db": "duckdb",
 }  # fmt: skip
+
+
+Chunk = Text | list[Line]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,40 +35,37 @@ class Input:
     name: str
     sha256: str
     _path: Path
-    _read: Callable[[], Iterator[Line]]
+    _read: Callable[[], Iterator[Chunk]]
     _stat: tuple[int, ...]
 
-    def chunks(self, max_lines: int = 1_000, max_bytes: int = 16 << 20) -> Iterator[list[Line]]:
-        """All lines in order, some at a time and never none; a longer line than `max_bytes` comes alone.
+    @property
+    def bytes(self) -> int:
+        """As it lies there, perhaps compressed."""
+        return self._path.stat().st_size
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All lines in order, some at a time and never none.
 
         Where the input breaks off, the last line says so. Raises InputError when it changed since it was opened.
         """
-        chunk: list[Line] = []
-        size = 0
-        for line in self._lines():
-            length = len(line.data or b"")
-            if chunk and (len(chunk) >= max_lines or size + length > max_bytes):
+        last = 0
+        try:
+            for chunk in self._read():
                 self._check_unchanged()
                 yield chunk
-                chunk, size = [], 0
-            chunk.append(line)
-            size += length
+                last = last_of(chunk)
+        except CutOff as error:
+            yield [Line(last + 1, None, f"the input cannot be read from here on ({error})")]
         self._check_unchanged()
-        if chunk:
-            yield chunk
 
     def _check_unchanged(self) -> None:
         if not self._path.exists() or _state(self._path) != self._stat:
             raise InputError(f"{self.name} changed while it was being read: nothing was sent, run the command again")
 
-    def _lines(self) -> Iterator[Line]:
-        last = 0
-        try:
-            for line in self._read():
-                last = line.number
-                yield line
-        except CutOff as error:
-            yield Line(last + 1, None, f"the input cannot be read from here on ({error})")
+
+def last_of(chunk: Chunk) -> int:
+    """The number of its last line."""
+    return chunk.last if isinstance(chunk, Text) else chunk[-1].number
 
 
 def open_input(
@@ -102,12 +103,31 @@ def _kind(source: str, query: str | None) -> str:
     return kind
 
 
-def _reader(kind: str, path: Path, name: str, spool_dir: Path) -> Callable[[], Iterator[Line]]:
+def _reader(kind: str, path: Path, name: str, spool_dir: Path) -> Callable[[], Iterator[Chunk]]:
     if kind == "csv":
-        return lambda: csv_lines(path, name)
+        return lambda: _together(csv_lines(path, name))
     if kind == "parquet":
-        return lambda: parquet_lines(path, name, spool_dir)
+        return lambda: _together(parquet_lines(path, name, spool_dir))
     return lambda: json_lines(path, name)
+
+
+def _together(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    """Some lines at a time; where the input breaks off, those before that come first."""
+    chunk: list[Line] = []
+    size = 0
+    try:
+        for line in lines:
+            chunk.append(line)
+            size += len(line.data or b"")
+            if len(chunk) == _CHUNK_LINES or size >= _BLOCK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    except CutOff:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
 
 
 def _local(source: str, spool_dir: Path, stdin: BinaryIO | None, s3_client: Any) -> Path:

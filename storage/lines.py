@@ -4,6 +4,7 @@ import codecs
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import pyarrow as pa
 from storage.contract import InputError
 
 LINE_BYTES_MAX = 16 << 20  # RELIABILITY §7, "Bombs"
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 18
 _GROWTH_MAX = 100  # of a compressed file that is, decompressed, larger than the next figure
 _GROWN_BYTES_MIN = 64 << 20
 _CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -37,15 +38,62 @@ class Line(NamedTuple):
     problem: str = ""
 
 
-def json_lines(path: Path, name: str) -> Iterator[Line]:
-    """One JSON text a line, unparsed; blank lines count but do not come. Raises InputError for a JSON array, CutOff."""
-    for number, data in _physical_lines(path, name):
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Whole lines as they lie in a file, split into items only where that is wanted, perhaps in another process."""
+
+    first: int
+    data: bytes
+
+    def __iter__(self) -> Iterator[Line]:
+        for number, line in enumerate(self.data.split(b"\n"), self.first):
+            if text := line.strip():
+                yield Line(number, text)
+
+    @property
+    def last(self) -> int:
+        """The number of the last line."""
+        return self.first + self.data.count(b"\n") - self.data.endswith(b"\n")
+
+
+def json_lines(path: Path, name: str) -> Iterator[Text | list[Line]]:
+    """One JSON text a line, unparsed, many at a time; blank lines count but do not come.
+
+    Raises InputError for a JSON array, CutOff.
+    """
+    first = 1
+    for data in whole_blocks(_content(path, name)):
         if data is None:
-            yield Line(number, None, _TOO_LONG)
-        elif text := data.strip():
-            if number == 1 and text.startswith(b"["):
-                raise InputError(f"{name} is a JSON array: write one object a line, for example with jq -c '.[]'")
-            yield Line(number, text)
+            yield [Line(first, None, _TOO_LONG)]
+            first += 1
+            continue
+        text = Text(first, data.removeprefix(codecs.BOM_UTF8) if first == 1 else data)
+        if first == 1 and text.data.partition(b"\n")[0].strip().startswith(b"["):
+            raise InputError(f"{name} is a JSON array: write one object a line, for example with jq -c '.[]'")
+        yield text
+        first = text.last + 1
+
+
+def whole_blocks(parts: Iterable[bytes]) -> Iterator[bytes | None]:
+    """A text that comes in parts, in parts that end where a line does; None for one line too long to be kept."""
+    open_line: list[bytes] = []
+    size = 0
+    for block in parts:
+        begin, end = 0, block.rfind(b"\n") + 1
+        if end and size + block.find(b"\n") > LINE_BYTES_MAX:
+            yield None
+            open_line, begin = [], block.find(b"\n") + 1
+        if end > begin:
+            yield b"".join((*open_line, block[begin:end]))
+        if end:
+            open_line, size = [], 0
+        size += len(block) - end
+        if size > LINE_BYTES_MAX:
+            open_line = []  # keeps counting, keeps nothing
+        else:
+            open_line.append(block[end:])
+    if size:
+        yield b"".join(open_line) if size <= LINE_BYTES_MAX else None
 
 
 def csv_lines(path: Path, name: str) -> Iterator[Line]:

@@ -77,7 +77,7 @@ class Results:
     Raises StoreUnavailable naming the process that has the file open, or saying what the machine lacks.
     """
 
-    def __init__(self, path: Path, memory_limit: str = "512MB", threads: int = 2) -> None:
+    def __init__(self, path: Path, memory_limit: str = "64MB", threads: int = 2) -> None:
         self._settings = {"memory_limit": memory_limit, "threads": str(threads)}
         self._open(path)
 

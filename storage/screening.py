@@ -18,6 +18,8 @@ class Verdict(StrEnum):
     new = "new"
 
 
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
+
 # What is open is written out once: it cannot change while this process, the only writer, is screening.
 _START = """
 CREATE OR REPLACE TEMP TABLE screened_items (item_id VARCHAR);
@@ -72,8 +74,11 @@ def judge(connection: DuckDBPyConnection, item_ids: list[str], request_keys: lis
         connection.unregister("chunk")
     connection.execute("INSERT INTO screened_items SELECT item_id FROM judged WHERE verdict <> 'duplicate'")
     connection.execute("INSERT INTO screened_keys SELECT request_key FROM judged WHERE verdict = 'new'")
-    rows = connection.execute("SELECT verdict FROM judged ORDER BY ordinal").fetchall()
-    return [Verdict(verdict) for (verdict,) in rows]
+    verdicts = [Verdict.new] * len(item_ids)
+    others = connection.execute("SELECT ordinal, verdict FROM judged WHERE verdict <> 'new'").fetchall()
+    for ordinal, verdict in others:
+        verdicts[ordinal] = _VERDICTS[verdict]
+    return verdicts
 
 
 def overtaken(connection: DuckDBPyConnection) -> bool:

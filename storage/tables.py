@@ -1,6 +1,6 @@
 """The Parquet hand-off files between the pipeline and the results store: their schemas, and how to write one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROW_GROUP_ROWS = 50_000
+pa.set_memory_pool(pa.system_memory_pool())  # the others keep 30 MB for themselves of what was freed
+
+ROW_GROUP_ROWS = 10_000  # with long answers 20 MB
 NANO_DOLLAR = Decimal("1E-9")
 MONEY = pa.decimal128(18, 9)
+Derive = Callable[[Mapping[str, Sequence[Any]]], Mapping[str, Any]]
 
 
 def _text(name: str, *, null: bool = False) -> pa.Field:
@@ -100,37 +103,56 @@ def write_parquet(path: Path, schema: pa.Schema, columns: Mapping[str, Sequence[
             writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
 
 
-class RowWriter:
-    """Rows into one Parquet file as they come, at most a row group of them in memory. Made when the first row comes."""
+class TableWriter:
+    """Rows into one Parquet file as they come, a row group of them in memory at most. Made when the first row comes.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    `derive` is given the other columns of a row group and gives the rest of the schema's.
+    """
+
+    def __init__(
+        self, path: Path, schema: pa.Schema, derive: Derive | None = None, derived: Collection[str] = ()
+    ) -> None:
         self.path = path
         self.rows = 0
         self._schema = schema
-        self._columns: list[list[Any]] = [[] for _ in schema]
+        self._derive = derive
+        self._columns: dict[str, list[Any]] = {name: [] for name in schema.names if name not in derived}
+        self._waiting = 0
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, row: Sequence[Any]) -> None:
-        for column, value in zip(self._columns, row, strict=True):
-            column.append(value)
-        self.rows += 1
-        if len(self._columns[0]) >= ROW_GROUP_ROWS:
-            self._flush()
+        """One row, in the order of the schema."""
+        self.extend([[value] for value in row])
+
+    def extend(self, columns: Iterable[Sequence[Any]]) -> None:
+        """Some rows, column by column in the order of the schema."""
+        added = 0
+        for column, values in zip(self._columns.values(), columns, strict=True):
+            column.extend(values)
+            added = len(values)
+        self.rows += added
+        self._waiting += added
+        while self._waiting >= ROW_GROUP_ROWS:
+            self._flush(ROW_GROUP_ROWS)
 
     def close(self) -> None:
         """Write what is left; afterwards the file is whole, or was never made because there was no row."""
-        if self._columns[0]:
-            self._flush()
+        if self._waiting:
+            self._flush(self._waiting)
         if self._writer is not None:
             self._writer.close()
 
-    def _flush(self) -> None:
+    def _flush(self, rows: int) -> None:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self.path, self._schema, compression="zstd")
-        columns = dict(zip(self._schema.names, self._columns, strict=True))
-        for batch in _batches(self._schema, columns, len(self._columns[0])):
+        group: dict[str, Any] = {name: values[:rows] for name, values in self._columns.items()}
+        for values in self._columns.values():
+            del values[:rows]
+        self._waiting -= rows
+        if self._derive is not None:
+            group |= self._derive(group)
+        for batch in _batches(self._schema, group, rows):
             self._writer.write_batch(batch)
-        self._columns = [[] for _ in self._schema]
 
 
 def _row_count(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> int:
@@ -155,6 +177,8 @@ def _batches(schema: pa.Schema, columns: Mapping[str, Sequence[Any]], rows: int)
 
 
 def _array(field: pa.Field, values: Sequence[Any]) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
     if field.type == MONEY:
         values = [None if value is None else value.quantize(NANO_DOLLAR) for value in values]
     try:

@@ -1,15 +1,16 @@
 """Packing into shards: full ones, small remainders, and what a provider reads where it lies."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from batchjobs.pack import Packer, Pricing, Request, ShardLimits, ceiling_tokens, key_salt, shard_limits
+from batchjobs.pack import Packer, Pricing, ShardLimits, ceiling_tokens, shard_limits
 from batchjobs.prices import FREE, RateCard, Rates
+from batchjobs.render import Requests, key_salt
 from batchjobs.settle import raw_lines, unpacked
 from providers import load_format
 from storage.contract import Damaged
@@ -46,16 +47,15 @@ def packer(spool: Path, limits: ShardLimits, kept: Kept | None = None, **options
     )
 
 
-def requests(number: int, size: int = 100) -> Iterator[Request]:
-    for n in range(number):
-        yield Request(n, f"item-{n}", f"{n:032x}" * 2, b'{"prompt":"%b"}' % (b"x" * size), "{}")
+def requests(number: int, size: int = 100) -> Requests:
+    body = b'{"prompt":"%b"}' % (b"x" * size)
+    return Requests.of([(n, f"item-{n}", f"{n:032x}" * 2, body, "{}") for n in range(number)])
 
 
 def packed(spool: Path, limits: ShardLimits, number: int, size: int = 100, **options: int) -> list[int]:
     """How many requests went into each shard."""
     one = packer(spool, limits, **options)
-    for request in requests(number, size):
-        one.add(request)
+    one.add(requests(number, size))
     one.close()
     return [shard.requests for shard in one.shards]
 
@@ -91,13 +91,12 @@ def test_a_remainder_that_the_provider_would_not_take_with_its_neighbour_is_answ
 def test_single_requests_are_priced_in_full_and_lie_as_shards_of_their_own(tmp_path: Path):
     kept, (half, full) = Kept(), [(Rates(*[Decimal(price)] * 4),) for price in (1, 2)]
     one = replace(packer(tmp_path, ROOMY, kept), pricing=Pricing(RateCard(half, full), 100))
-    for request in requests(3):
-        one.add(request)
+    one.add(requests(3))
     one.close()
     assert [(shard.id, shard.at_once) for shard in one.shards] == [(f"1-0000{n}", True) for n in (1, 2, 3)]
     assert [kept.objects[shard.key].count(b"\n") for shard in one.shards] == [1, 1, 1]
-    size = len(next(iter(requests(1))).body)
-    assert one.shards[0].ceiling_cost == Decimal(2 * (ceiling_tokens(size) + 100)) / 1_000_000
+    size = len(requests(1).bodies[0])
+    assert one.shards[0].ceiling_cost == Decimal(2 * (ceiling_tokens([size])[0] + 100)) / 1_000_000
 
 
 def test_large_requests_fill_a_shard_only_once_they_are_enough(tmp_path: Path):
@@ -113,12 +112,25 @@ def test_a_canary_is_at_least_a_batch(tmp_path: Path):
 def test_what_waits_keeps_its_order(tmp_path: Path):
     kept = Kept()
     one = packer(tmp_path, ROOMY, kept)
-    for request in requests(230):
-        one.add(request)
+    one.add(requests(230))
     one.close()
     ids = [line.split(b'"')[3][-32:] for shard in one.shards for line in kept.objects[shard.key].splitlines()]
     assert ids == [b"%032x" % n for n in range(230)]
     assert [shard.id for shard in one.shards] == ["1-00001", "1-00002", "1-00003"]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 7, 29, 30, 64, 500])
+@pytest.mark.parametrize(
+    "tight", [{}, {"tokens": 3_000}, {"bytes": 9_000, "bytes_max": 12_000}, {"bytes": 2_000}, {"requests_min": 1}]
+)
+def test_shards_do_not_depend_on_how_many_requests_come_at_a_time(tmp_path: Path, at_a_time: int, tight: Any):
+    some, limits = requests(333), replace(ROOMY, **tight)
+    one = packer(tmp_path, limits)
+    for start in range(0, 333, at_a_time):
+        one.add(some.part(start, start + at_a_time))
+    one.close()
+    assert [shard.requests for shard in one.shards] == packed(tmp_path, limits, 333)
+    assert max(shard.bytes for shard in one.shards) <= limits.bytes_max
 
 
 def test_limits_leave_room_for_a_remainder():
@@ -132,8 +144,7 @@ def test_a_shard_that_the_provider_reads_itself_lies_there_as_it_is(tmp_path: Pa
     """DESIGN §4"""
     kept = Kept()
     one = packer(tmp_path, ROOMY, kept)
-    for request in requests(30):
-        one.add(request)
+    one.add(requests(30))
     one.close()
     (plan,) = one.shards
     assert plan.key.endswith(".jsonl")
@@ -144,12 +155,11 @@ def test_plain_and_packed_shards_are_read_alike(tmp_path: Path):
     for name, format_ in (("plain", BEDROCK), ("packed", OPENAI)):
         kept = Kept()
         one = replace(packer(tmp_path, ROOMY, kept), format=format_)
-        for request in requests(30):
-            one.add(request)
+        one.add(requests(30))
         one.close()
         path = tmp_path / f"{name}.{one.shards[0].key.partition('.')[2]}"
         path.write_bytes(kept.objects[one.shards[0].key])
-        assert [format_.body(line + b"\n") for line in raw_lines(path)] == [r.body for r in requests(30)]
+        assert [format_.body(line + b"\n") for line in raw_lines(path)] == requests(30).bodies
 
 
 def test_a_packed_shard_that_is_not_is_damaged(tmp_path: Path):

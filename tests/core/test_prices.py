@@ -8,7 +8,7 @@ from genai_prices import Usage as TheirUsage
 from genai_prices import calc_price
 
 from batchjobs.errors import UsageError
-from batchjobs.prices import FREE, Bill, quote
+from batchjobs.prices import FREE, Bill, RateCard, Rates, costs, quote
 from providers.contract import Usage
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -109,6 +109,24 @@ def test_a_bill_comes_to_the_sum_of_its_requests(model: str):
     rates = quote("anthropic", model, NOON)
     usages = [Usage(input_tokens, 77) for input_tokens in (1, 999, 200_000, 200_001, 900_000)]
     bill = Bill(rates.batch)
-    for usage in usages:
-        bill.add(usage.input_tokens, usage.output_tokens)
+    bill.add([usage.input_tokens for usage in usages], 77)
     assert bill.total == sum(rates.batch_cost(usage) for usage in usages)
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-sonnet-4-5"])
+def test_a_column_of_costs_is_what_its_requests_cost_each(model: str):
+    """Tiers, caches and rounding included."""
+    tiers = quote("anthropic", model, NOON).batch
+    usages = [Usage(size, 77 * size, size // 3, size // 7) for size in (0, 1, 3, 999, 200_000, 200_001, 900_001)]
+    columns = {name: [getattr(usage, name) for usage in usages] for name in Usage.__struct_fields__}
+    column, total = costs(tiers, columns)
+    exact = [RateCard(tiers, tiers).batch_cost(usage) for usage in usages]
+    assert column.to_pylist() == [cost.quantize(Decimal("1E-9")) for cost in exact]
+    assert total == sum(exact)
+
+
+def test_half_a_nano_dollar_is_rounded_to_the_even_one():
+    tiers = (Rates(*[Decimal("0.0005")] * 4),)
+    columns = {name: [1, 3, 5] if name == "input_tokens" else [0] * 3 for name in Usage.__struct_fields__}
+    column, _ = costs(tiers, columns)
+    assert column.to_pylist() == [Decimal("0E-9"), Decimal("2E-9"), Decimal("2E-9")]

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, Json
 
 from batchjobs.collect import mend_job
+from batchjobs.judge import COLUMNS, Judge
 from batchjobs.repair import DEPTH_MAX, LENGTH_MAX, repaired
 from batchjobs.report import job_document, job_table
-from batchjobs.settle import Decided, judge
 from batchjobs.verify import verify
+from providers import load_format
 from providers.contract import Outcome, Reply
 from providers.emulator import Rates
 from tests.core.test_rebuild import contents, rebuilt
@@ -70,8 +72,9 @@ HOSTILE = {
 }
 
 
-def judged(text: str, result: type[BaseModel] = Label) -> Decided:
-    return judge(Reply("c", Outcome.succeeded, text), result, "key", 1)
+def judged(text: str, result: type[BaseModel] = Label) -> SimpleNamespace:
+    row = Judge(load_format("openai"), result).row(Reply("c", Outcome.succeeded, text), 1)
+    return SimpleNamespace(**dict(zip(COLUMNS, row, strict=True)))
 
 
 @pytest.mark.parametrize("name", MEANT)
@@ -97,7 +100,7 @@ def test_a_repaired_answer_that_does_not_fit_is_invalid_and_told_why():
 
 
 def test_half_a_character_is_invalid():
-    assert judged('{"label": "\\ud800", "score": 5}').outcome is Outcome.invalid
+    assert judged('{"label": "\\ud800", "score": 5}').outcome == Outcome.invalid
 
 
 @pytest.mark.parametrize("name", NOT_MEANT)

@@ -100,9 +100,10 @@ class Bench:
     def shard(self, requests: int = 5, name: str = "1-00001", text: str = "Question", **changes: Any) -> ShardFile:
         shared, asked = self.provider.format, template(self.case, **changes)
         prefix = f"job8aaaa-{name}-"
-        lines = [shared.line(f"{prefix}{n:04}", shared.encode(asked, prompt(f"{text} {n}"))) for n in range(requests)]
+        ids = [f"{prefix}{n:04}" for n in range(requests)]
+        bodies = [shared.encode(asked, prompt(f"{text} {n}")) for n in range(requests)]
         path = self.folder / f"{name}.jsonl"
-        path.write_bytes(b"".join(lines))
+        path.write_bytes(shared.lines(ids, bodies))
         if self.store is None:
             return ShardFile(path, "file:///nowhere", requests, asked.model, prefix)
         key = f"jobs/night/shards/{name}.{file_sha8(path)}.jsonl"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.request import Request, urlopen
@@ -72,14 +72,17 @@ class NewcomerFormat:
     def shortfall(self, template: RequestTemplate) -> str:
         return only_told(template.model)
 
-    def line(self, custom_id: str, body: bytes) -> bytes:
-        return lines.seal(custom_id, _BETWEEN, body)
+    def lines(self, custom_ids: Sequence[str], bodies: Sequence[bytes]) -> bytes:
+        return lines.seal(custom_ids, _BETWEEN, bodies)
 
     def body(self, line: bytes) -> bytes:
         return lines.unseal(line, _BETWEEN)
 
     def revise(self, body: bytes, revision: Revision) -> bytes:
         return lines.changed(body, {}, "messages", revision.feedback)
+
+    def whose(self, block: bytes) -> list[str]:
+        return [one.custom_id for one in lines.read_lines(msgspec.json.Decoder(lines.Named), block)]
 
     def decode(self, line: bytes) -> Reply:
         told = lines.read(msgspec.json.Decoder(_Line), line)

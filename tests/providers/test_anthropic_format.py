@@ -22,7 +22,7 @@ def errored_line(kind: str, **inner: Any) -> bytes:
 
 def test_a_line_is_one_member_of_the_request_list() -> None:
     """§2.1"""
-    line = format_of(CASE).line("a-1", b'{"model":"m"}')
+    line = format_of(CASE).lines(["a-1"], [b'{"model":"m"}'])
     assert json.loads(line) == {"custom_id": "a-1", "params": {"model": "m"}}
 
 

@@ -51,7 +51,7 @@ def answer(model: str) -> Any:
 
 def test_a_line_is_a_record() -> None:
     """§3.1"""
-    line = format_of(BEDROCK).line("a-1", b'{"messages":[]}')
+    line = format_of(BEDROCK).lines(["a-1"], [b'{"messages":[]}'])
     assert json.loads(line) == {"recordId": "a-1", "modelInput": {"messages": []}}
 
 

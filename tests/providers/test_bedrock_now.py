@@ -42,7 +42,7 @@ def asked(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
 def line(case: tuple[str, str] = BEDROCK, model: str = HAIKU, text: str = "What now?") -> bytes:
     shared = load_format(*case)
-    return shared.line("a-1", shared.encode(template(case, model=model), prompt(text)))
+    return shared.lines(["a-1"], [shared.encode(template(case, model=model), prompt(text))])
 
 
 def calls(emulator: Emulator) -> int:

@@ -3,11 +3,13 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from batchjobs.pack import Packer, Pricing, Reject, Renderer, Request, shard_limits
+from batchjobs.pack import Packer, Pricing, shard_limits
 from batchjobs.prices import FREE
+from batchjobs.render import Reject, Renderer, Requests
 from providers.contract import Outcome
 from storage.inputs import Line
 from tests.providers.kit import (
@@ -91,8 +93,9 @@ def packed(case: tuple[str, str], folder: Path, bodies: list[bytes], **limits: i
         spool=folder,
         names=(f"1-{n:05d}" for n in itertools.count(1)),
     )
-    for number, body in enumerate(bodies):
-        packer.add(Request(number, f"i{number}", f"{number:064x}", body, "{}"))
+    packer.add(
+        Requests.of([(number, f"i{number}", f"{number:064x}", body, "{}") for number, body in enumerate(bodies)])
+    )
     packer.close()
     return [(shard.requests, shard.bytes) for shard in packer.shards]
 
@@ -123,13 +126,13 @@ def test_a_batch_never_holds_more_bytes_than_the_provider_takes(case: tuple[str,
 def test_a_request_of_the_largest_size_is_taken_and_one_byte_more_is_a_reject(case: tuple[str, str]) -> None:
     made, line = format_of(case), Line(1, b'{"doc_id":"d","text":"words"}', "")
 
-    def rendered(most: int) -> Request | Reject:
+    def rendered(most: int) -> Any:
         made.limits = replace(made.limits, line_bytes=most)
         return Renderer(TASK, template(case), made, "host", case[1], 10_000, b"").render(line)
 
     whole = rendered(10**9)
-    assert isinstance(whole, Request)
-    assert isinstance(rendered(len(whole.body)), Request)
-    tight = rendered(len(whole.body) - 1)
+    _, _, _, body, _ = whole
+    assert rendered(len(body)) == whole
+    tight = rendered(len(body) - 1)
     assert isinstance(tight, Reject)
     assert tight.reason == "too_large"

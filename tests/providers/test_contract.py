@@ -279,7 +279,7 @@ def test_a_shard_file_that_is_not_there_bought_nothing(bench: Bench) -> None:
 def test_anthropics_body_is_the_list_of_the_shards_lines(tmp_path: Path) -> None:
     """Streamed in pieces, with its length known beforehand, and not a byte parsed (PROVIDERS §2.1)."""
     shared = format_of(ANTHROPIC)
-    lines = [shared.line(f"a-{n}", b'{"text":"%b"}' % (b"x" * 700_000)) for n in range(5)]
+    lines = [shared.lines([f"a-{n}"], [b'{"text":"%b"}' % (b"x" * 700_000)]) for n in range(5)]
     path = tmp_path / "shard.jsonl"
     path.write_bytes(b"".join(lines))
     body = RequestList(path)

@@ -22,7 +22,7 @@ def vectors(*data: Any) -> bytes:
 def test_a_body_is_the_model_the_text_and_the_length():
     body = FORMAT.encode(TEMPLATE, Prompt("", "tea"))
     assert json.loads(body) == {"model": "text-embedding-3-small", "input": "tea", "dimensions": 2}
-    assert json.loads(FORMAT.line("a-1", body))["url"] == "/v1/embeddings"
+    assert json.loads(FORMAT.lines(["a-1"], [body]))["url"] == "/v1/embeddings"
 
 
 def test_a_vector_is_the_answer_digit_by_digit():

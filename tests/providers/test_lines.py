@@ -64,7 +64,7 @@ def test_any_text_arrives_as_it_was(case: tuple[str, str], text: str) -> None:
 def test_a_line_gives_its_body_back(case: tuple[str, str]) -> None:
     shared = format_of(case)
     made = shared.encode(template(case), prompt('","body":{"params":'))
-    line = shared.line(CUSTOM_ID, made)
+    line = shared.lines([CUSTOM_ID], [made])
     assert shared.body(line) == made
     assert custom_id(line) == CUSTOM_ID
     assert line.count(b"\n") == 1
@@ -76,14 +76,14 @@ def test_a_line_gives_its_body_back(case: tuple[str, str]) -> None:
 def test_a_custom_id_outside_the_common_rule_is_refused(case: tuple[str, str], custom_id: str) -> None:
     """PROVIDERS §1.1, §2.1: 1 to 64 letters, digits, _ or -."""
     with pytest.raises(ValueError, match="custom_id"):
-        format_of(case).line(custom_id, b"{}")
+        format_of(case).lines([custom_id], [b"{}"])
 
 
 @pytest.mark.contract("deterministic lines")
 @each_format
 def test_a_body_of_two_lines_is_refused(case: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="one line"):
-        format_of(case).line("a", b"{\n}")
+        format_of(case).lines(["a"], [b"{\n}"])
 
 
 @pytest.mark.contract("deterministic lines")

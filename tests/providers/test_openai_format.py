@@ -29,17 +29,17 @@ def failed_request(status: int, error: Any) -> bytes:
 
 def test_a_line_names_method_and_url() -> None:
     """§1.1"""
-    line = json.loads(format_of(CHAT).line("a-1", b'{"model":"m"}'))
+    line = json.loads(format_of(CHAT).lines(["a-1"], [b'{"model":"m"}']))
     assert line == {"custom_id": "a-1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m"}}
 
 
 def test_the_responses_endpoint_has_its_own_url() -> None:
     """§1.1"""
-    assert json.loads(format_of(RESPONSES).line("a-1", b"{}"))["url"] == "/v1/responses"
+    assert json.loads(format_of(RESPONSES).lines(["a-1"], [b"{}"]))["url"] == "/v1/responses"
 
 
 def test_chat_is_the_default_endpoint() -> None:
-    assert load_format("openai").line("a", b"{}") == format_of(CHAT).line("a", b"{}")
+    assert load_format("openai").lines(["a"], [b"{}"]) == format_of(CHAT).lines(["a"], [b"{}"])
 
 
 def test_the_limits_are_the_documented_ones() -> None:

@@ -93,7 +93,7 @@ def test_azure_gives_up_nothing_after_a_day() -> None:
 )
 def test_the_path_in_a_line_is_the_servers_own(name: str, endpoint: str, path: str) -> None:
     """PROVIDERS §6: Azure wants it without the version."""
-    assert json.loads(providers.load_format(name, endpoint).line("a", b"{}"))["url"] == path
+    assert json.loads(providers.load_format(name, endpoint).lines(["a"], [b"{}"]))["url"] == path
 
 
 @pytest.mark.parametrize("name", ["groq", "compatible"])

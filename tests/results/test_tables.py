@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.tables import CARRIED, MONEY, ROW_GROUP_ROWS, STRAYS, RowWriter, write_parquet
+from storage.tables import CARRIED, MONEY, ROW_GROUP_ROWS, STRAYS, TableWriter, write_parquet
 
 BILL = pa.schema([pa.field("who", pa.string()), pa.field("cost_usd", MONEY, nullable=False)])
 
@@ -65,7 +65,7 @@ def test_columns_that_make_no_table_are_refused(tmp_path: Path, columns: dict[st
 
 def test_rows_that_come_one_by_one_are_the_same_file_as_columns(tmp_path: Path) -> None:
     rows = [(f"item {n}", f"key {n}", "reused", "{}") for n in range(ROW_GROUP_ROWS + 3)]
-    writer = RowWriter(tmp_path / "rows.parquet", CARRIED)
+    writer = TableWriter(tmp_path / "rows.parquet", CARRIED)
     for row in rows:
         writer.add(row)
     writer.close()
@@ -73,6 +73,6 @@ def test_rows_that_come_one_by_one_are_the_same_file_as_columns(tmp_path: Path) 
 
 
 def test_a_writer_without_rows_makes_no_file(tmp_path: Path) -> None:
-    writer = RowWriter(tmp_path / "none.parquet", CARRIED)
+    writer = TableWriter(tmp_path / "none.parquet", CARRIED)
     writer.close()
     assert not writer.path.exists()

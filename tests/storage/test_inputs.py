@@ -16,8 +16,8 @@ from hypothesis import given as given_any
 from hypothesis import strategies as st
 
 from storage.contract import InputError, StoreUnavailable
-from storage.inputs import Line, open_input
-from storage.lines import LINE_BYTES_MAX, whole_lines
+from storage.inputs import Line, last_of, open_input
+from storage.lines import LINE_BYTES_MAX, whole_blocks, whole_lines
 from tests.storage.sources import Opener, lines, made_parquet, problems
 from tests.storage.stores import BUCKET, s3_client
 
@@ -67,6 +67,8 @@ def test_lines_longer_than_a_block_come_whole(given: Opener) -> None:
 def test_lines_do_not_depend_on_how_the_text_was_cut(parts: list[bytes]) -> None:
     wanted = b"".join(parts).split(b"\n")
     assert list(whole_lines(parts)) == (wanted if wanted[-1] else wanted[:-1])
+    blocks = [block or b"" for block in whole_blocks(parts)]
+    assert (b"".join(blocks), [block for block in blocks[:-1] if block[-1:] != b"\n"]) == (b"".join(parts), [])
 
 
 def test_a_line_of_the_greatest_length_comes_and_one_byte_more_does_not(given: Opener) -> None:
@@ -95,10 +97,13 @@ def test_utf_16_is_refused(given: Opener) -> None:
 # chunks
 
 
-def test_chunks_have_at_most_the_lines_and_bytes_asked_for(given: Opener) -> None:
-    source = given("a.jsonl", b"1\n2\n3\n44444\n5\n6\n")
-    assert [[line.number for line in chunk] for chunk in source.chunks(2, 100)] == [[1, 2], [3, 4], [5, 6]]
-    assert [[line.number for line in chunk] for chunk in source.chunks(9, 3)] == [[1, 2, 3], [4], [5, 6]]
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_a_large_file_comes_in_small_chunks(given: Opener, name: str) -> None:
+    chunks = list(given(name, b"x" * 99 + b"\n" + (b"7" * 99 + b"\n") * 9_999).chunks())
+    numbers = [[line.number for line in chunk] for chunk in chunks]
+    assert [number for some in numbers for number in some] == list(range(1 + (name == "a.csv"), 10_001))
+    assert [last_of(chunk) for chunk in chunks] == [some[-1] for some in numbers]
+    assert max(map(len, numbers)) < 3_000
 
 
 def test_an_input_can_be_read_twice(given: Opener) -> None:
@@ -109,7 +114,7 @@ def test_an_input_can_be_read_twice(given: Opener) -> None:
 def test_memory_stays_flat_over_a_large_file(given: Opener) -> None:
     source = given("a.jsonl", (b"x" * 4095 + b"\n") * 10_000)
     tracemalloc.start()
-    assert sum(len(chunk) for chunk in source.chunks(1000, 1 << 20)) == 10_000
+    assert sum(1 for chunk in source.chunks() for _ in chunk) == 10_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20
@@ -230,7 +235,7 @@ def test_an_input_that_is_removed_is_refused(given: Opener, tmp_path: Path) -> N
 
 def test_an_input_that_changes_while_it_is_read_is_refused(given: Opener, tmp_path: Path) -> None:
     source = given("a.jsonl", THREE)
-    chunks = source.chunks(1)
+    chunks = source.chunks()
     next(chunks)
     with (tmp_path / "a.jsonl").open("ab") as file:
         file.write(b"4\n")
