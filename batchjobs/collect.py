@@ -67,7 +67,7 @@ def _reread(desk: Desk, job: Job, shard: Shard) -> tuple[Job, Shard]:
 
 
 def _settle(desk: Desk, job: Job, shard: Shard) -> None:
-    judge = _judge(desk, job)
+    judge = judge_of(desk, job)
     try:
         settle(desk, job, shard, judge)
     except (Damaged, Missing):
@@ -78,7 +78,8 @@ def _settle(desk: Desk, job: Job, shard: Shard) -> None:
         settle(desk, *_reread(desk, job, shard), judge)
 
 
-def _judge(desk: Desk, job: Job) -> Judge:
+def judge_of(desk: Desk, job: Job) -> Judge:
+    """Who judges the answers of a job. Raises UsageError when its task is not here any more."""
     return Judge(desk.format(job.plan.provider, job.plan.endpoint), task_of(job.plan).result)
 
 
@@ -296,7 +297,7 @@ def mend(desk: Desk, job: Job, shard: Shard) -> None:
             files = _copied(desk, job, shard, desk.provider_of(job.plan))
         except Gone as error:
             raise Damaged(f"{_lost(lost, error)}: restore it.") from None
-    settle_again(desk, job, shard, files, _judge(desk, job))
+    settle_again(desk, job, shard, files, judge_of(desk, job))
 
 
 def unreadable(desk: Desk, keys: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from batchjobs.collect import fetch, task_of
+from batchjobs.collect import fetch, judge_of
 from batchjobs.jobs import Job
 from batchjobs.poll import poll
 from batchjobs.settle import settle
@@ -37,7 +37,7 @@ def settled(world: World, items: int = 6) -> Job:
     """A job whose one shard is settled, and what is to be tried again not planned."""
     job = fetched(world, items)
     desk = world.desk()
-    settle(desk, job, job.shards[0], desk.format(world.provider, job.plan.endpoint), task_of(job.plan).result)
+    settle(desk, job, job.shards[0], judge_of(desk, job))
     return world.job(job.id)
 
 

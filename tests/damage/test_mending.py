@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field
 
 from batchjobs.collect import cancel, mend_job
+from batchjobs.judge import Judge
 from batchjobs.rounds import one_pass, project
 from batchjobs.settle import settle_again
 from batchjobs.shards import Phase
@@ -138,7 +139,9 @@ def test_outcomes_that_would_come_out_otherwise_replace_nothing(world: World):
     desk, shard = world.desk(), job.shards[0]
     flip(outcomes_of(world, job))
     with pytest.raises(Damaged, match="judged differently"):
-        settle_again(desk, job, shard, shard.files, desk.format(world.provider, job.plan.endpoint), StricterLabel)
+        settle_again(
+            desk, job, shard, shard.files, Judge(desk.format(world.provider, job.plan.endpoint), StricterLabel)
+        )
     assert world.job(job.id) == job
 
 
