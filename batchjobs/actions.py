@@ -1,14 +1,12 @@
 """What each command does once its arguments are read: call the verbs, show the outcome, return the exit code."""
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from batchjobs import catalogue
 from batchjobs import collect as collecting
@@ -17,71 +15,19 @@ from batchjobs import purge as purging
 from batchjobs import report as reporting
 from batchjobs import submit as submitting
 from batchjobs import verify as verifying
-from batchjobs.desk import Desk, open_desk
-from batchjobs.env import Env, real_env
+from batchjobs.desk import Desk
 from batchjobs.errors import BatchJobsError, Unreachable, UsageError
-from batchjobs.jobs import Job, find_job, job_ids, load_all, load_job
+from batchjobs.jobs import Job, find_job, job_ids, load_job, purged_sentence
+from batchjobs.looks import one
 from batchjobs.plan import Plan
 from batchjobs.project import catch_up, open_results, publish, with_results
 from batchjobs.proof import proof_document, proof_lines
 from batchjobs.retry import plan_retry
 from batchjobs.rounds import Night, one_pass, open_jobs, run_until_done
 from batchjobs.screen import progress
+from batchjobs.session import Session, console, show
 from batchjobs.settings import deadline_at, load_settings
 from storage.results import Failure, Results
-
-PIPED_WIDTH = 140  # of tables in a file or a mail; lines of text are never broken
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One command: its desk, and where its words go (people's words on stdout, or on stderr beside a JSON document)."""
-
-    desk: Desk
-    out: Console
-    as_json: bool
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.desk.close()
-
-    def show(self, document: dict[str, Any], *parts: RenderableType) -> None:
-        """The outcome: one JSON document for a machine, tables for a person."""
-        _show(self.out, self.as_json, document, *parts)
-
-    def tell(self, sentences: Sequence[str]) -> None:
-        """Troubles and notes, one a line."""
-        for sentence in sentences:
-            self.out.print(reporting.plain(sentence), soft_wrap=True)
-
-
-def open_session(
-    name: str, flags: dict[str, Any], config: Path | None, *, as_json: bool, verbose: bool, env: Env | None = None
-) -> Session:
-    """Settings from all layers, then the desk. Raises UsageError, Unreachable."""
-    out = _console(as_json)
-    settings = load_settings(flags, config)
-    desk = open_desk(
-        env or real_env(), settings, lambda text: out.print(reporting.plain(text), style="dim", soft_wrap=True)
-    )
-    if verbose:
-        desk.say(f"{name}: store {settings.store}, results {desk.results_path}")
-    return Session(desk, out, as_json)
-
-
-def _show(out: Console, as_json: bool, document: dict[str, Any], *parts: RenderableType) -> None:
-    if as_json:
-        print(json.dumps(document, default=str))  # noqa: T201 stdout is the interface here
-        return
-    for part in parts:
-        out.print(reporting.plain(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
-
-
-def _console(as_json: bool) -> Console:
-    out = Console(stderr=as_json, highlight=False)
-    return out if out.is_terminal else Console(stderr=as_json, highlight=False, width=PIPED_WIDTH)
 
 
 def submit(session: Session, source: str, query: str | None, dry_run: bool) -> int:
@@ -132,7 +78,7 @@ def _until_done(session: Session, jobs: list[str]) -> int:
         now = reporting.this_run(before[job.id], job)
         documents.append(reporting.job_document(job, night.rounds.get(job.id)) | now | {"stopped": night.stopped})
         parts += _ending(job, night, now)
-    session.show(_one(documents), *parts)
+    session.show(one(documents), *parts)
     session.tell(night.troubles)
     return reporting.exit_code(night.jobs, night.over_budget)
 
@@ -175,41 +121,9 @@ def _chosen(desk: Desk, wanted: str | None) -> list[str]:
 def _show_night(session: Session, night: Night) -> int:
     documents = [reporting.job_document(job, night.rounds.get(job.id)) for job in night.jobs]
     tables: list[RenderableType] = [reporting.shards_table(job, night.rounds.get(job.id)) for job in night.jobs]
-    session.show(_one(documents), *(tables or ["Nothing is open: no job waits for an answer."]))
+    session.show(one(documents), *(tables or ["Nothing is open: no job waits for an answer."]))
     session.tell(night.troubles)
     return reporting.exit_code(night.jobs, night.over_budget)
-
-
-def _one(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    """One JSON document: the job's own, or all of them under `jobs`."""
-    return documents[0] if len(documents) == 1 else {"jobs": documents}
-
-
-def status(session: Session, wanted: str | None) -> int:
-    """Read the ledgers and say what they say."""
-    store = session.desk.store
-    if wanted is not None:
-        job = load_job(store, find_job(store, wanted))
-        notes = [purging.sentence(job)] if job.tombstone else []
-        session.show(reporting.job_document(job), reporting.job_table(job), reporting.shards_table(job), *notes)
-        return reporting.exit_code([job])
-    jobs, troubles = load_all(store)
-    parts: list[RenderableType] = (
-        [reporting.jobs_table(jobs)] if jobs else ["No job yet: `batchjobs submit INPUT` makes one."]
-    )
-    session.show(_one([reporting.job_document(job) for job in jobs]), *parts)
-    session.tell(troubles)
-    return BatchJobsError.exit_code if troubles else reporting.exit_code(jobs)
-
-
-def report(session: Session, wanted: str) -> int:
-    """The job's table, and its outcomes over all attempts."""
-    job = load_job(session.desk.store, find_job(session.desk.store, wanted))
-    document = reporting.job_document(job)
-    notes = [purging.sentence(job)] if job.tombstone else []
-    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(document["outcomes"].items()))
-    session.show(document, reporting.job_table(job), f"  outcomes of all attempts: {outcomes or 'none yet'}", *notes)
-    return reporting.exit_code([job])
 
 
 def _failures(desk: Desk, job: Job) -> list[Failure]:
@@ -236,7 +150,7 @@ def failures(session: Session, wanted: str) -> int:
     if dead and job.tombstone is None:
         session.tell([f"Buy them once more:  batchjobs retry {job.id}"])
     if job.tombstone is not None:
-        session.tell([purging.sentence(job)])
+        session.tell([purged_sentence(job)])
     return reporting.EXIT_SOME_FAILED if dead else 0
 
 
@@ -311,7 +225,7 @@ def purge(session: Session, wanted: str, yes: bool, local_only: bool) -> int:
     job = load_job(desk.store, job_id)
     document = reporting.job_document(job) | {"objects_removed": done.objects, "batches_forgotten": done.batches}
     words = f"{done.objects:,} objects removed, {done.batches:,} batches deleted at the provider."
-    session.show(document, f"{purging.sentence(job)} {words}")
+    session.show(document, f"{purged_sentence(job)} {words}")
     session.tell(done.troubles)
     return 0 if job.tombstone and job.tombstone.ended_at else Unreachable.exit_code
 
@@ -362,5 +276,5 @@ def doctor(session: Session) -> int:
 def list_providers(flags: dict[str, Any], config: Path | None, *, as_json: bool) -> int:
     """The table of providers; neither a store nor a key is needed."""
     switches = load_settings(flags, config).compatible
-    _show(_console(as_json), as_json, catalogue.document(switches), *catalogue.tables(switches))
+    show(console(as_json), as_json, catalogue.document(switches), *catalogue.tables(switches))
     return 0

@@ -1,5 +1,6 @@
 """The commands: arguments in, exit code out. Everything heavy is imported when a command runs, so --help is instant."""
 
+import gc
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ SDK_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"
 SDK_SWITCHES = ("OPENAI_LOG", "ANTHROPIC_LOG")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXIT_STOPPED = 4  # not finished yet
+GARBAGE = (20_000, 20, 20)  # imports and ledgers make none; by the default a tenth of a short command is spent on it
 Command = Callable[..., Any]
 
 
@@ -167,10 +169,10 @@ def status(job: str | None, **flags: Any) -> int:
 
     One JOB shard by shard, or every job of the store. Asks nobody, changes nothing.
     """
-    from batchjobs import actions
+    from batchjobs import looks
 
     with _session(flags, "status") as session:
-        return actions.status(session, job)
+        return looks.status(session, job)
 
 
 @cli.command()
@@ -225,10 +227,10 @@ def report(job: str, **flags: Any) -> int:
 
     With the outcomes of every attempt.
     """
-    from batchjobs import actions
+    from batchjobs import looks
 
     with _session(flags, "report") as session:
-        return actions.report(session, job)
+        return looks.report(session, job)
 
 
 @cli.command()
@@ -339,7 +341,7 @@ def rehearse(source: str | None, query: str | None, **flags: Any) -> int:
 
 def _session(flags: dict[str, Any], name: str) -> Any:
     """Open what a command works with, from its flags."""
-    from batchjobs.actions import open_session
+    from batchjobs.session import open_session
 
     as_json, verbose, config = flags.pop("as_json"), flags.pop("verbose"), flags.pop("config")
     _quiet_sdks(verbose)
@@ -360,6 +362,7 @@ def _quiet_sdks(verbose: bool) -> None:
 
 def main() -> NoReturn:
     """Run a command and end the process with its exit code: the only place that catches what nobody else did."""
+    gc.set_threshold(*GARBAGE)
     asked_to_stop = _stop_on_signals()
     verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:

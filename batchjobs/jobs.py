@@ -186,6 +186,17 @@ def is_buried(store: ObjectStore, job: str) -> bool:
     return any(record.event == "purging" for record in Ledger(store, job, JOB_LEDGER).records())
 
 
+def purged_sentence(job: Job) -> str:
+    """When it was purged and what that means, for people."""
+    if job.tombstone is None:
+        return ""
+    since = f"{job.tombstone.since:%Y-%m-%d %H:%M} UTC"
+    if job.tombstone.ended_at is None:
+        return f"Job {job.id} is being purged since {since}: `batchjobs purge {job.id}` finishes that."
+    kept = "" if job.tombstone.at_provider else " The provider's copies were not deleted."
+    return f"Job {job.id} was purged on {since}: its prompts, answers and messages are gone.{kept}"
+
+
 def _buried(tombstone: Tombstone | None, record: Record) -> Tombstone:
     tombstone = tombstone or Tombstone(record.at, {})
     if record.event == "purging":

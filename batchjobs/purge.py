@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable, UsageError
-from batchjobs.jobs import JOB_LEDGER, Job, load_job
+from batchjobs.jobs import JOB_LEDGER, Job, load_job, purged_sentence
 from batchjobs.project import catch_up, open_results, publish
 from batchjobs.shards import Phase, Shard
 from batchjobs.submit import rejects_path
@@ -119,18 +119,7 @@ def _require_done(job: Job) -> None:
 def require_texts(job: Job) -> None:
     """Raises UsageError for a job whose requests were purged."""
     if job.tombstone is not None:
-        raise UsageError(f"{sentence(job)} Submit the items again to buy them anew.")
-
-
-def sentence(job: Job) -> str:
-    """When it was purged and what that means, for people."""
-    if job.tombstone is None:
-        return ""
-    since = f"{job.tombstone.since:%Y-%m-%d %H:%M} UTC"
-    if job.tombstone.ended_at is None:
-        return f"Job {job.id} is being purged since {since}: `batchjobs purge {job.id}` finishes that."
-    kept = "" if job.tombstone.at_provider else " The provider's copies were not deleted."
-    return f"Job {job.id} was purged on {since}: its prompts, answers and messages are gone.{kept}"
+        raise UsageError(f"{purged_sentence(job)} Submit the items again to buy them anew.")
 
 
 def is_purged(job: Job, shard: Shard) -> bool:

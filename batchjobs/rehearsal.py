@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from batchjobs import actions
-from batchjobs.actions import Session
+from batchjobs.session import Session
 from batchjobs.settings import Settings
 from providers.emulator import Emulator, Rates, environment
 from providers.profiles import COMPATIBLE, compatible

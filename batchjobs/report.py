@@ -3,17 +3,20 @@
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
+from batchjobs.grid import Column, Grid
 from batchjobs.jobs import Job
 from batchjobs.plan import Plan, ShardPlan
-from batchjobs.poll import Round
-from batchjobs.purge import Holdings
 from batchjobs.shards import Phase, Shard
-from storage.results import Failure
+
+if TYPE_CHECKING:
+    from batchjobs.poll import Round
+    from batchjobs.purge import Holdings
+    from storage.results import Failure
 
 BATCH_ID_WIDTH = 18  # the whole id is in --json
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_NOT_FINISHED, EXIT_OVER_BUDGET = 0, 3, 4, 5
@@ -32,7 +35,7 @@ def money(amount: Decimal | None) -> float | None:
     return None if amount is None else float(round(amount, 6))
 
 
-def job_document(job: Job, seen: Round | None = None) -> dict[str, Any]:
+def job_document(job: Job, seen: "Round | None" = None) -> dict[str, Any]:
     """The JSON document of one job."""
     plan = job.plan
     return {
@@ -121,7 +124,7 @@ def plan_document(plan: Plan, already: bool, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def failure_document(failure: Failure) -> dict[str, Any]:
+def failure_document(failure: "Failure") -> dict[str, Any]:
     """One failed item, for machines."""
     return {name: getattr(failure, name) for name in failure.__dataclass_fields__}
 
@@ -186,19 +189,15 @@ def _grid(title: str, *first: str) -> Table:
     return table
 
 
-def shards_table(job: Job, seen: Round | None = None) -> Table:
+def shards_table(job: Job, seen: "Round | None" = None) -> Grid:
     """One line per shard: where it stands and why."""
-    table = _grid(f"{job.id}: shards", "shard", "state")
-    table.add_column("batch", overflow="ellipsis", no_wrap=True, max_width=BATCH_ID_WIDTH)
-    for name in ("sent", "answered", "failed", "cost"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("note", overflow="fold")
-    for shard in job.shards:
-        table.add_row(*_shard_row(job, shard, seen))
-    return table
+    numbers = [Column(name, right=True) for name in ("sent", "answered", "failed", "cost")]
+    batch = Column("batch", width_max=BATCH_ID_WIDTH)
+    columns = [Column("shard"), Column("state"), batch, *numbers, Column("note")]
+    return Grid(f"{job.id}: shards", columns, [_shard_row(job, shard, seen) for shard in job.shards])
 
 
-def _shard_row(job: Job, shard: Shard, seen: Round | None) -> list[str | Text]:
+def _shard_row(job: Job, shard: Shard, seen: "Round | None") -> list[str]:
     live = seen.live.get(shard.plan.id) if seen else None
     hold = seen.holds.get(shard.plan.id) if seen else None
     answered = shard.counts.get("succeeded") if shard.counts else (live.done if live else shard.done)
@@ -206,12 +205,12 @@ def _shard_row(job: Job, shard: Shard, seen: Round | None) -> list[str | Text]:
     return [
         shard.plan.id,
         shard.phase.value,
-        plain(shard.batch_id),
+        _plain(shard.batch_id),
         f"{shard.plan.requests:,}",
         "" if answered is None else f"{answered:,}",
         f"{shard.plan.requests - shard.counts.get('succeeded', 0):,}" if shard.counts else "",
         f"${shard.cost:.4f}" if shard.phase is Phase.settled else "",
-        plain(note),
+        _plain(note),
     ]
 
 
@@ -229,18 +228,17 @@ def shard_note(job: Job, shard: Shard) -> str:
     return shard.word
 
 
-def jobs_table(jobs: Iterable[Job]) -> Table:
+def jobs_table(jobs: Iterable[Job]) -> Grid:
     """One line per job of the store."""
-    table = _grid("", "job", "state")
-    for name in ("items", "ok", "failed", "open", "reused", "cost"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = [Column(name, right=True) for name in ("items", "ok", "failed", "open", "reused", "cost")]
+    table = Grid("", [Column("job"), Column("state"), *numbers])
     for job in jobs:
         counts = (job.plan.items, job.succeeded, job.failed, job.in_flight, job.plan.reused)
-        table.add_row(job.id, job.state, *(f"{n:,}" for n in counts), f"${job.cost:.4f}")
+        table.rows.append([job.id, job.state, *(f"{n:,}" for n in counts), f"${job.cost:.4f}"])
     return table
 
 
-def purge_lines(holdings: Holdings, local_only: bool) -> list[str]:
+def purge_lines(holdings: "Holdings", local_only: bool) -> list[str]:
     """What a purge will remove, what it will not, and what that means tomorrow."""
     job = holdings.job
     lines = [
@@ -260,7 +258,7 @@ def purge_lines(holdings: Holdings, local_only: bool) -> list[str]:
     return [*lines, "  Its items count as not answered from then on: submitted again, they are bought anew."]
 
 
-def failures_table(job: Job, failures: Iterable[Failure]) -> Table:
+def failures_table(job: Job, failures: Iterable["Failure"]) -> Table:
     """Every dead letter with its reason."""
     table = _grid(f"{job.id}: failed items")
     for name in ("item", "attempt", "outcome", "code", "message", "raw answer"):
@@ -274,4 +272,8 @@ def failures_table(job: Job, failures: Iterable[Failure]) -> Table:
 
 def plain(text: str) -> Text:
     """Foreign text for the terminal: no markup, no control characters (ANSI, OSC)."""
-    return Text("".join(c if c.isprintable() else " " for c in text))
+    return Text(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

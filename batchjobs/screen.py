@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from batchjobs.grid import Grid
 from batchjobs.jobs import Job
 from batchjobs.poll import Round
 from batchjobs.report import plain, shards_table
@@ -61,7 +62,7 @@ def _is_open(job: Job, shard_id: str) -> bool:
 
 
 def _panel(night: Night, now: datetime) -> Group:
-    parts: list[Table | Text] = []
+    parts: list[Table | Grid | Text] = []
     for job in night.jobs:
         seen = night.rounds.get(job.id, Round())
         parts += [_headline(job, seen), _shards(job, seen)]
@@ -84,7 +85,7 @@ def _headline(job: Job, seen: Round) -> Table:
     return table
 
 
-def _shards(job: Job, seen: Round) -> Table:
+def _shards(job: Job, seen: Round) -> Grid:
     unsettled = [shard for shard in job.shards if shard.plan.id in seen.live or shard.plan.id in seen.holds]
     shown = Job(job.plan, tuple((unsettled or list(job.shards))[:SHARDS_SHOWN_MAX]), cancelled=job.cancelled)
     return shards_table(shown, seen)

@@ -11,13 +11,12 @@ nothing to the others.
 
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from providers import anthropic, bedrock, bedrock_quotas, openai
 from providers.contract import TIMEOUT_S, Connection, Format, Measured, Objects, Provider, Traits
-from providers.openai import Server
 from providers.profiles import AZURE, COMPATIBLE, GROQ, compatible
 
 __all__ = [
@@ -50,14 +49,11 @@ class _Module(Protocol):
     def connect(self, endpoint: str | None, connection: Connection) -> Provider: ...
 
 
-# Everything there is to know of a provider is in its module, and here stands its name (docs/architecture.md).
-_MODULES: dict[str, _Module] = {
-    "openai": openai,
-    "anthropic": anthropic,
-    "bedrock": bedrock,
-    **{profile.name: Server(profile) for profile in (AZURE, GROQ, COMPATIBLE)},
-}
-NAMES = tuple(_MODULES)
+# Everything there is to know of a provider is in its module, and here stands its name (docs/architecture.md). It is
+# imported when it is asked for: a command that only looks at the store needs none.
+_MODULES = {"openai": "providers.openai", "anthropic": "providers.anthropic", "bedrock": "providers.bedrock"}
+_SPEAKERS = {profile.name: profile for profile in (AZURE, GROQ, COMPATIBLE)}  # of OpenAI's protocol
+NAMES = (*_MODULES, *_SPEAKERS)
 CHOICE = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 
 
@@ -72,6 +68,8 @@ def measure(made: Format, model: str, options: Options) -> Measured:
     Buys nothing, raises nothing: what cannot be read is told in `source`.
     """
     if made.traits.limits_vary:
+        from providers import bedrock_quotas
+
         return bedrock_quotas.measure(made.limits, model, options)
     return Measured(made.limits, "those that the provider documents")
 
@@ -116,6 +114,8 @@ def endpoints(name: str, switches: Switches | None = None) -> tuple[str, ...]:
 def check_options(name: str, options: Options) -> None:
     """Raises ValueError for options (see `connect`) that the provider would refuse; most have none."""
     if name == "bedrock":
+        from providers import bedrock
+
         bedrock.check(options)
 
 
@@ -137,6 +137,10 @@ def traits(name: str) -> Traits:
 
 
 def _module(name: str, switches: Switches | None) -> _Module:
+    if name in _SPEAKERS:
+        from providers.openai import Server
+
+        return Server(compatible(switches) if name == COMPATIBLE.name and switches else _SPEAKERS[name])
     if name not in _MODULES:
         raise ValueError(f"There is no provider {name!r}: choose {CHOICE}.")
-    return Server(compatible(switches)) if name == COMPATIBLE.name and switches else _MODULES[name]
+    return cast(_Module, import_module(_MODULES[name]))

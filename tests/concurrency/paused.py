@@ -8,8 +8,9 @@ import signal
 import sys
 from dataclasses import replace
 
-from batchjobs.actions import open_session, run
+from batchjobs.actions import run
 from batchjobs.env import real_env
+from batchjobs.session import open_session
 
 
 def main(point: str, source: str) -> int:
