@@ -1,6 +1,6 @@
 """Fault points on both sides of every durable effect: the store's creations and the provider's paid calls."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,10 +38,6 @@ class ObservedStore:
     def url(self) -> str:
         return self.inner.url
 
-    @property
-    def parallel_reads(self) -> int:
-        return self.inner.parallel_reads
-
     def create(self, key: str, data: bytes) -> None:
         point = _point(key, data)
         self.fault(f"{point}.before")
@@ -56,6 +52,9 @@ class ObservedStore:
 
     def read(self, key: str) -> bytes:
         return self.inner.read(key)
+
+    def read_all(self, keys: Sequence[str], *, afresh: bool = False) -> list[bytes]:
+        return self.inner.read_all(keys, afresh=afresh)
 
     def local(self, key: str) -> AbstractContextManager[Path]:
         return self.inner.local(key)

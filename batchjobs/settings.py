@@ -31,7 +31,8 @@ class Settings(BaseModel):
     )
     state_dir: str | None = Field(
         None,
-        description="Local folder for the private DuckDB file and locks; default: in the store, or a cache for S3.",
+        description="Local folder for what can be made again (the private DuckDB file, copies of ledgers on S3) and "
+        "the lock; default: in the store, or a cache for S3.",
     )
     task: str = Field("deal-intelligence", description="Built-in task name, module:object, or path to a task.toml.")
     provider: str = Field("openai", description=f"{providers.CHOICE}.")

@@ -103,7 +103,7 @@ class _JobProof:
         """The job, where its plan and its ledgers can be read; None where nothing more can be said of it."""
         before = len(self.proof.violations)
         damaged: dict[str, Damaged] = {}
-        self.ledgers = read_ledgers(self.desk.store, self.name, damaged)
+        self.ledgers = read_ledgers(self.desk.store, self.name, damaged, afresh=True)
         for error in damaged.values():
             self.wrong(str(error))
         self._check_steps()

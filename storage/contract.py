@@ -12,7 +12,7 @@ Errors, by what the caller must do:
     └─ InputError     the input cannot be read as asked: the person who gave it must change something
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -51,16 +51,11 @@ class InputError(StorageError):
 
 
 class ObjectStore(Protocol):
-    """Seven verbs. Objects never change: a key is created once, by one writer, and deleted only by `purge`."""
+    """Eight verbs. Objects never change: a key is created once, by one writer, and deleted only by `purge`."""
 
     @property
     def url(self) -> str:
         """Where the store is: an object's own address is this, a slash and its key."""
-        ...
-
-    @property
-    def parallel_reads(self) -> int:
-        """How many threads make many small reads faster; 1 where none do."""
         ...
 
     def create(self, key: str, data: bytes) -> None:
@@ -76,6 +71,13 @@ class ObjectStore(Protocol):
 
     def read(self, key: str) -> bytes:
         """The whole object, for small ones. Raises Missing."""
+        ...
+
+    def read_all(self, keys: Sequence[str], *, afresh: bool = False) -> list[bytes]:
+        """Many small objects, in the order of their keys, which a listing just gave. Raises Missing.
+
+        A copy that this machine kept may stand for an object that the listing shows unchanged; `afresh` forbids that.
+        """
         ...
 
     def local(self, key: str) -> AbstractContextManager[Path]:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -83,8 +83,6 @@ class DirectoryStore:
     winner, and a name never appears before its bytes are on the disk (RELIABILITY §1 E5).
     """
 
-    parallel_reads = 1
-
     def __init__(self, root: Path, syscalls: Syscalls | None = None) -> None:
         self._root = root.expanduser().absolute()
         self._calls = syscalls or Syscalls()
@@ -101,6 +99,9 @@ class DirectoryStore:
     def read(self, key: str) -> bytes:
         with self._translated("read", key), self._calls.open_file(f"{self.url}/{checked_key(key)}") as file:
             return file.readall()
+
+    def read_all(self, keys: Sequence[str], *, afresh: bool = False) -> list[bytes]:  # noqa: ARG002 -- all reads are
+        return [self.read(key) for key in keys]
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:

@@ -23,6 +23,8 @@ import re
 from storage.contract import BadName
 
 SEGMENT = re.compile(r"[A-Za-z0-9\-._!*'()]{1,200}")
+_SEGMENT = re.compile(rf"(?!\.\.?(?:/|\Z)){SEGMENT.pattern}")
+_KEY = re.compile(rf"{_SEGMENT.pattern}(?:/{_SEGMENT.pattern})*")
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SHA8 = re.compile(r"[0-9a-f]{8}")
@@ -142,7 +144,7 @@ def ledger_key(job: str, name: str, number: int) -> str:
 
 def is_key(text: str) -> bool:
     """Whether every store can hold an object under this key, inside the store."""
-    return len(text) <= _KEY_LENGTH_MAX and all(map(is_segment, text.split("/")))
+    return len(text) <= _KEY_LENGTH_MAX and _KEY.fullmatch(text) is not None
 
 
 def checked_key(key: str) -> str:
@@ -167,7 +169,7 @@ def content_sha8(key: str) -> str | None:
 
 def is_segment(text: str) -> bool:
     """Whether a key may have this between two slashes."""
-    return SEGMENT.fullmatch(text) is not None and text not in (".", "..")
+    return _SEGMENT.fullmatch(text) is not None
 
 
 def _numbered(shard: str, n: int) -> str:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -64,14 +63,18 @@ class Ledger:
         return _decode(key, stored.of, number, raw)
 
 
-def read_ledgers(store: ObjectStore, job: str, damaged: dict[str, Damaged] | None = None) -> dict[str, list[Record]]:
-    """Every ledger of a job by name, with one listing.
+def read_ledgers(
+    store: ObjectStore, job: str, damaged: dict[str, Damaged] | None = None, *, afresh: bool = False
+) -> dict[str, list[Record]]:
+    """Every ledger of a job by name, with one listing; `afresh` from the store itself and nothing else.
 
     A damaged one is left out and its error put into `damaged`; raises that error where no dict was given.
     """
-    keys = list(store.keys(ledgers_prefix(job)))
+    prefix = ledgers_prefix(job)
+    keys = list(store.keys(prefix))
+    found = zip(keys, store.read_all(keys, afresh=afresh), strict=True)
     ledgers = {}
-    for name, group in groupby(zip(keys, _read_all(store, keys), strict=True), lambda pair: _ledger_name(job, pair[0])):
+    for name, group in groupby(found, lambda pair: _ledger_name(prefix, pair[0])):
         try:
             ledgers[name] = _decode_all(job, name, group)
         except Damaged as error:
@@ -83,18 +86,12 @@ def read_ledgers(store: ObjectStore, job: str, damaged: dict[str, Damaged] | Non
 
 def lengths(store: ObjectStore, job: str) -> Counter[str]:
     """How many records every ledger of a job has, for the price of one listing: who wrote since can be told by it."""
-    return Counter(_ledger_name(job, key) for key in store.keys(ledgers_prefix(job)))
+    prefix = ledgers_prefix(job)
+    return Counter(_ledger_name(prefix, key) for key in store.keys(prefix))
 
 
-def _ledger_name(job: str, key: str) -> str:
-    return key[len(ledgers_prefix(job)) :].partition("/")[0]
-
-
-def _read_all(store: ObjectStore, keys: list[str]) -> Iterable[bytes]:
-    if store.parallel_reads == 1:
-        return map(store.read, keys)
-    with ThreadPoolExecutor(store.parallel_reads) as pool:
-        return list(pool.map(store.read, keys))
+def _ledger_name(prefix: str, key: str) -> str:
+    return key[len(prefix) :].partition("/")[0]
 
 
 def _decode_all(job: str, name: str, found: Iterable[tuple[str, bytes]]) -> list[Record]:

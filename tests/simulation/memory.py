@@ -1,7 +1,7 @@
 """An object store in memory that keeps the contract of `storage/contract.py`, with a weather of its own."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,6 @@ class MemoryStore:
     sorted_keys: list[str] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
     url: str = "memory://simulation"
-    parallel_reads: int = 1
 
     def create(self, key: str, data: bytes) -> None:
         checked_key(key)
@@ -56,6 +55,9 @@ class MemoryStore:
         if key not in self.objects:
             raise Missing(f"there is no object {key}")
         return self.objects[key]
+
+    def read_all(self, keys: Sequence[str], *, afresh: bool = False) -> list[bytes]:  # noqa: ARG002 -- all reads are
+        return [self.read(key) for key in keys]
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:

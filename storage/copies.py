@@ -1,0 +1,138 @@
+"""Copies of small objects on this machine, so that a ledger on S3 need not be fetched again record by record.
+
+A copy never decides: it stands for its object only while a listing of the store names the object with the entity tag
+that the copy was made under. Whatever is odd about the files here is answered by deleting them and asking the store.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+Copy = tuple[str, bytes]  # entity tag, bytes
+
+_SMALL_BYTES, _SMALL_OBJECTS = 4096, 20_000
+_FRAME = struct.Struct("<II")  # length and checksum of the entry that follows
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[str, str, bytes]).decode
+
+
+class Copies:
+    """What this process has read or made of a store, and in `folder` what commands before it wrote down."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder / "copies" if folder else None
+        self._held: dict[str, Copy] = {}
+        self._made: dict[str, Copy] = {}  # no listing has named them yet
+        self._tags: dict[str, str] = {}  # by the last listing
+        self._written: dict[str, set[str]] = {}  # by file: the keys in it
+
+    def seen(self, key: str, tag: str) -> None:
+        """A listing names this object."""
+        if len(self._tags) < _SMALL_OBJECTS or key in self._tags:
+            self._tags[key] = _bare(tag)
+        if (made := self._made.pop(key, None)) is not None and made[0] == _bare(tag):
+            self._held[key] = made
+
+    def keep(self, key: str, tag: str, data: bytes) -> None:
+        """This object was read just now."""
+        _put(self._held, key, tag, data)
+
+    def keep_made(self, key: str, tag: str | None, data: bytes) -> None:
+        """This object was made just now, or was there already where it has no tag: a copy once a listing agrees."""
+        if tag:
+            _put(self._made, key, tag, data)
+
+    def forget(self, key: str) -> None:
+        for known in (self._held, self._made, self._tags):
+            known.pop(key, None)
+
+    def get(self, key: str) -> bytes | None:
+        """What this process read, unless a listing has told since that it is something else by now."""
+        tag, data = self._held.get(key, ("", None))
+        return data if self._tags.get(key, tag) == tag else None
+
+    def of(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The copies of listed objects that are good, also those that an earlier command wrote down."""
+        for name in {_file_name(key) for key in keys} - self._written.keys():
+            self._load(name)
+        return {key: data for key in keys if (data := self.get(key)) is not None}
+
+    def write_down(self, keys: Sequence[str]) -> None:
+        """For the commands to come. What this disk refuses is not kept, and no harm done."""
+        new: dict[str, list[bytes]] = {}
+        for key in keys:
+            name = _file_name(key)
+            if key in self._held and self._held[key][0] and key not in self._written.setdefault(name, set()):
+                new.setdefault(name, []).append(_entry(key, *self._held[key]))
+                self._written[name].add(key)
+        if self._folder is not None:
+            with suppress(OSError):
+                for name, entries in new.items():
+                    _append(self._folder / name, b"".join(entries))
+
+    def _load(self, name: str) -> None:
+        path = self._folder / name if self._folder else None
+        written = self._written[name] = set()
+        if path is None:
+            return
+        try:
+            for key, tag, data in _entries(path.read_bytes()):
+                written.add(key)
+                if self._tags.get(key) == tag:
+                    self._held.setdefault(key, (tag, data))
+        except FileNotFoundError:
+            return
+        except (OSError, struct.error, ValueError, msgspec.MsgspecError):
+            written.clear()
+            with suppress(OSError):
+                path.unlink()
+
+
+def _put(copies: dict[str, Copy], key: str, tag: str, data: bytes) -> None:
+    if len(data) <= _SMALL_BYTES and len(copies) < _SMALL_OBJECTS:
+        copies[key] = (_bare(tag), data)
+
+
+def _bare(tag: str) -> str:
+    """Some servers quote entity tags, some do only here and there."""
+    return tag.strip('"')
+
+
+def _file_name(key: str) -> str:
+    """One file for each job."""
+    return _hashed(key[: key.find("/", key.find("/") + 1)])
+
+
+@lru_cache
+def _hashed(folder: str) -> str:
+    return hashlib.sha256(folder.encode()).hexdigest()[:16]
+
+
+def _entry(key: str, tag: str, data: bytes) -> bytes:
+    told = _encode((key, tag, data))
+    return _FRAME.pack(len(told), zlib.crc32(told)) + told
+
+
+def _entries(content: bytes) -> Iterator[tuple[str, str, bytes]]:
+    """Raises struct.error, ValueError, MsgspecError where the file is not what was written."""
+    place = 0
+    while place < len(content):
+        length, checksum = _FRAME.unpack_from(content, place)
+        place += _FRAME.size
+        told = content[place : place + length]
+        if zlib.crc32(told) != checksum:
+            raise ValueError("not what was written")
+        yield _decode(told)
+        place += length
+
+
+def _append(path: Path, entries: bytes) -> None:
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(entries)
