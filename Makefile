@@ -43,18 +43,33 @@ nights: setup ## a bad night on all 2,000 real deals, every provider, directory 
 chaos: setup ## everything that can break, for MINUTES=60, on STORES=directory,ministack,ceph; counted in docs/campaigns.jsonl
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --stores $(STORES)
 
-.venv-rivals/tried: requirements/rival-llm-batch-py.txt ## (each rival of the race lives apart; what does not install does not race)
-	$(PYTHON) -m venv .venv-rivals/llm-batch-py
-	.venv-rivals/llm-batch-py/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $< \
-	  || { echo "llm-batch-py does not install here and is left out"; rm -r .venv-rivals/llm-batch-py; }
+# Each rival of the race lives apart; what does not install here does not race.
+.venv-rivals/%/tried: requirements/rival-%.txt
+	rm -rf $(@D)
+	{ $(RIVAL_PYTHON) -m venv $(@D) \
+	  && $(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<; } \
+	  || { echo "$* does not install here and is left out"; rm -rf $(@D); mkdir -p $(@D); }
 	touch $@
+
+RIVALS := $(patsubst requirements/rival-%.txt,.venv-rivals/%/tried,$(wildcard requirements/rival-*.txt))
+RIVAL_PYTHON = $(PYTHON)
+.venv-rivals/llm-batch-inference/tried: RIVAL_PYTHON = $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python) python3.13)
 
 coverage: setup ## branch coverage by what runs in the tests' own process: the protocol's files first
 	$(BIN)/python -m coverage run -m pytest -q tests/core tests/storage tests/simulation
 	$(BIN)/python -m coverage report --precision=1 --include='batchjobs/*,storage/ledger.py'
 
-bench: .venv/ready .venv-rivals/tried ## the race: a floor, ours and a rival, seconds and memory of every step, in one table
+bench: .venv/ready $(RIVALS) ## the race: a floor, ours and the rivals over the same input, every step, in one table
 	$(BIN)/python -m benchmarks.race
+
+bench-shards: setup ## a job of 1,000 shards: what polling, `status` on a directory and on S3, and old jobs cost
+	$(BIN)/python -m benchmarks.shards
+
+bench-memory: .venv/ready $(RIVALS) ## memory of all processes over 10,000 to 1,000,000 items, ours and a rival's, and the plot
+	$(BIN)/python -m benchmarks.memory
+
+bench-million: .venv/ready $(RIVALS) ## the race over a million short requests, once
+	$(BIN)/python -m benchmarks.race --requests 1000000 --runs 1
 
 lint: .venv/ready ## style, types, import directions
 	$(BIN)/ruff format --check .
@@ -74,5 +89,6 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/audit.in -o requirements/audit.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/rival-llm-batch-py.in -o requirements/rival-llm-batch-py.txt
+	uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/rival-llm-batch-inference.in -o requirements/rival-llm-batch-inference.txt
 
-.PHONY: help setup coverage demo test conformance nights chaos bench lint lock audit sbom
+.PHONY: help setup coverage demo test conformance nights chaos bench bench-shards bench-memory bench-million lint lock audit sbom

@@ -1,4 +1,9 @@
-"""llm-batch-py, the nearest rival that keeps durable state: a run that packs and sends, one that collects, one more."""
+"""llm-batch-py, the nearest rival that keeps durable state: a run that packs and sends, one that collects, two more.
+
+It keeps manifests of batches, requests and results as parquet on the disk (no fsync), knows equal requests by a key,
+validates answers with pydantic when it gives them out as a frame, and keeps their raw text in its results, not the
+provider's lines. Its count of tokens uses a made-up vocabulary here, as its own is downloaded.
+"""
 
 import os
 from pathlib import Path
@@ -41,6 +46,8 @@ def main() -> None:
         Runner().run(job)
     with steps.step("again"):
         Runner().run(job)
+    with steps.step("next night"):
+        Runner().run(job_of(asked.tomorrow, asked.folder))
     steps.print()
 
 

@@ -5,6 +5,7 @@ import os
 
 from batchjobs.desk import Desk, open_desk
 from batchjobs.env import real_env
+from batchjobs.jobs import load_job
 from batchjobs.rehearsal import variables
 from batchjobs.rounds import one_pass
 from batchjobs.settings import load_settings
@@ -32,6 +33,10 @@ def main() -> None:
     assert night.finished, night
     with steps.step("again"):
         assert accepted(desk, str(asked.source)) == job
+    with steps.step("next night"):
+        tomorrow = accepted(desk, str(asked.tomorrow))
+    assert tomorrow != job
+    assert not load_job(desk.store, tomorrow).plan.requests
     desk.close()
     steps.print()
 

@@ -1,17 +1,27 @@
 """The race: the floor, batchjobs and its rivals over the same input on the same machine, in one table.
 
-    make bench                                       (50,000 short requests, and the real deals where they lie)
-    python -m benchmarks.race --requests 1000000 --runs 1
+    make bench                                              (every course, three runs of each)
+    python -m benchmarks.race --requests 1000000 --runs 1   (a million short requests, and no other course)
 
-Every contender is a process of its own, the rivals in environments of their own; the emulator is another process. The
-contenders take turns, and medians of all runs are kept. The results of a version are in docs/benchmarks/.
+Every contender is a process of its own, the rivals in environments of their own; the emulator is another process, on
+the same machine, and its work is in the wall clock of what talks to it. The contenders take turns, and medians of all
+runs are kept, in docs/benchmarks/<version>.json; what the version before came to is printed beside them.
+
+| contender | durable | validated | equal requests, twins, strangers | answers for analysts |
+|---|---|---|---|---|
+| floor | the bytes, with fsync | no | no | a Parquet file |
+| batchjobs | every step, with fsync; the provider's bytes | every answer | bought once, named | DuckDB, published |
+| llm-batch-py | Parquet manifests, no fsync; the answers' text | when given out | bought once; no | a frame |
+| llm-batch-inference | nothing | no | no | a list |
+
+Steps: `read` every line decoded; `pack` up to the promise that all is accepted; `send` upload and purchase; `collect`
+from the provider's files to the published answers; `again` the same command once more; `next night` the same items in
+a file that differs in the order of two lines, all answered by now: every item is read, rendered, keyed and found again.
 """
 
 import argparse
 import gzip
 import json
-import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -19,14 +29,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from benchmarks import kept
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared/data/deals-2000.jsonl.gz"
-RESULTS = ROOT / "docs/benchmarks"
-RIVAL = ROOT / ".venv-rivals/llm-batch-py/bin/python"
+RIVALS_AT = ROOT / ".venv-rivals"
+SHORT = 50_000
+COPIES = 10  # of every real deal, in the larger course of them
 
 
 @dataclass(frozen=True)
@@ -39,68 +51,99 @@ class Contender:
     plain_only: bool = False  # does not read deals
 
 
+def _rival(name: str, version: str) -> Contender:
+    module = f"benchmarks.{name.replace('-', '_')}"
+    return Contender(f"{name} {version}", module, str(RIVALS_AT / name / "bin/python"), plain_only=True)
+
+
 FLOOR = Contender("floor", "benchmarks.floor")
 OURS = Contender("batchjobs", "benchmarks.ours")
-RIVALS = [Contender("llm-batch-py 0.1.8", "benchmarks.llm_batch_py", str(RIVAL), plain_only=True)]
-COMPARED = {  # what a step of ours is held against: the floor's step, and the rival's
-    "pack": ("pack", None),
-    "pack and send": (None, "pack and send"),
-    "collect": ("collect", "collect"),
-    "again": (None, "again"),
-}
+RIVALS = [_rival("llm-batch-py", "0.1.8"), _rival("llm-batch-inference", "0.2.1")]
 Run = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Course:
-    """One input."""
+    """One input, and `tomorrow` the same with its first two lines exchanged."""
 
     name: str
     source: Path
     task: str = ""
 
+    @property
+    def tomorrow(self) -> Path:
+        return self.source.with_suffix(".tomorrow.jsonl")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--requests", type=int, default=SHORT, help="short requests; other than 50,000: no deals")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=kept.RESULTS)
     asked = parser.parse_args()
+    earlier = kept.before(asked.results, "race").get("courses", {})
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
-        results = {course.name: raced(course, asked.runs) for course in courses(Path(folder), asked.requests)}
-    asked.results.mkdir(exist_ok=True)
-    document = {"at": f"{datetime.now(UTC):%Y-%m-%d}", "cores": os.cpu_count(), "runs": asked.runs, "courses": results}
-    (asked.results / f"{version('batchjobs')}.json").write_text(json.dumps(document, indent=1) + "\n")
+        for course in courses(Path(folder), asked.requests):
+            results[course.name] = raced(course, asked.runs)
+            show(course.name, results[course.name], earlier.get(course.name, {}))
+    kept.keep(asked.results, "race", {"courses": results, "runs": asked.runs})
 
 
-def courses(folder: Path, requests: int) -> Iterator[Course]:
-    short = folder / "short.jsonl"
-    with short.open("w") as out:
-        out.writelines(json.dumps({"id": f"n{n}", "text": f"Short text number {n}."}) + "\n" for n in range(requests))
-    yield Course(f"{requests:,} short requests", short)
-    if REAL.exists():
-        deals = folder / "deals.jsonl"
-        with gzip.open(REAL) as packed, deals.open("wb") as out:
-            shutil.copyfileobj(packed, out)
-        yield Course("2,000 real deals", deals, "deal-intelligence")
+def courses(folder: Path, requests: int, *, short_only: bool = False) -> Iterator[Course]:
+    """Made one after the other, as the larger ones take room."""
+    short = (json.dumps({"id": f"n{n}", "text": f"Short text number {n}."}).encode() + b"\n" for n in range(requests))
+    yield made(Course(f"{requests:,} short requests", folder / "short.jsonl"), short)
+    if short_only or requests != SHORT:
+        return
+    if not REAL.exists():
+        print(f"the real deals do not lie in {REAL}: their courses are left out", file=sys.stderr)
+        return
+    deals = [("2,000 real deals", 1), (f"{2_000 * COPIES:,} made from them", COPIES)]
+    for name, copies in deals:
+        yield made(Course(name, folder / f"deals-{copies}.jsonl", "deal-intelligence"), real_deals(copies))
+
+
+def made(course: Course, lines: Iterator[bytes]) -> Course:
+    """Write the course's two files."""
+    first, second = next(lines), next(lines)
+    with course.source.open("wb") as source, course.tomorrow.open("wb") as tomorrow:
+        source.writelines((first, second))
+        tomorrow.writelines((second, first))
+        for line in lines:
+            source.write(line)
+            tomorrow.write(line)
+    return course
+
+
+def real_deals(copies: int) -> Iterator[bytes]:
+    """Every deal as it is, then again with an id and a note of its own, so that no request is like another."""
+    for copy in range(copies):
+        with gzip.open(REAL) as lines:
+            for line in lines:
+                yield line if copy == 0 else another(json.loads(line), copy)
+
+
+def another(deal: dict[str, Any], copy: int) -> bytes:
+    told = {"date": "2017-03-28", "text": f"Copy number {copy}."}
+    return json.dumps(deal | {"deal_id": f"{deal['deal_id']}-{copy}", "notes": [told, *deal["notes"]]}).encode() + b"\n"
 
 
 def raced(course: Course, runs: int) -> dict[str, Run]:
-    """The medians of every contender; prints the table."""
+    """The medians of every contender."""
     racers = [one for one in (FLOOR, OURS, *RIVALS) if not (course.task and one.plain_only)]
     for one in [one for one in racers if not Path(one.python).exists()]:
         print(f"{one.name} is not installed: make bench installs it where it can", file=sys.stderr)
         racers.remove(one)
     turns = [{one.name: run(one, course) for one in racers} for _ in range(runs)]
-    medians = {one.name: median([turn[one.name] for turn in turns]) for one in racers}
-    show(course, medians)
-    return medians
+    return {one.name: median([turn[one.name] for turn in turns]) for one in racers}
 
 
 def run(one: Contender, course: Course) -> Run:
     with tempfile.TemporaryDirectory() as folder, emulator() as url:
-        words = [one.python, "-m", one.module, str(course.source), f"{folder}/store", url, "--task", course.task]
-        ended = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        words = [one.python, "-m", one.module, str(course.source), str(course.tomorrow), f"{folder}/store", url]
+        command = [*words, "--task", course.task]
+        ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     steps: Run = json.loads(ended.stdout.strip().splitlines()[-1])
     if "send" in steps:  # the rivals do both in one
         both = {name: steps["pack"][name] + steps["send"][name] for name in ("wall_s", "cpu_s")}
@@ -114,23 +157,30 @@ def median(runs: list[Run]) -> Run:
     }
 
 
-def show(course: Course, medians: Mapping[str, Run]) -> None:
-    """Seconds of wall clock and CPU and peak megabytes, and ours against the floor and the rivals by the wall clock."""
-    print(f"\n{course.name}\n{'':20} {'step':15} {'wall s':>8} {'CPU s':>8} {'peak MB':>8}   ours is")
-    for name, steps in medians.items():
+def show(name: str, medians: Mapping[str, Run], earlier: Mapping[str, Run]) -> None:
+    """Every step of everybody; how ours stands to it by the wall clock and by CPU; what the version before took."""
+    print(f"\n{name}\n{'':26} {'step':14} {'wall s':>8} {'CPU s':>8} {'peak MB':>8}   {'ours: wall':>11} {'CPU':>11}")
+    for contender, steps in medians.items():
         for step, took in steps.items():
-            ratio = compared(name, step, medians)
-            print(f"{name:20} {step:15} {took['wall_s']:8.2f} {took['cpu_s']:8.2f} {took['peak_mb']:8.0f}   {ratio}")
+            wall, cpu = (compared(contender, step, medians, what) for what in ("wall_s", "cpu_s"))
+            was = earlier.get(contender, {}).get(step)
+            told = f"   was {was['wall_s']:.2f} and {was['cpu_s']:.2f}" if was else ""
+            figures = f"{took['wall_s']:8.2f} {took['cpu_s']:8.2f} {took['peak_mb']:8.0f}"
+            print(f"{contender:26} {step:14} {figures}   {wall:>11} {cpu:>11}{told}")
+    ours, read = medians[OURS.name], medians[FLOOR.name]["read"]["cpu_s"]
+    again, tomorrow = ours["again"]["cpu_s"], ours["next night"]["cpu_s"]
+    beyond = f"{again - read:.2f} for the same file, {tomorrow - read:.2f} for the next night's"
+    print(f"nothing to do, CPU seconds beyond {read:.2f} for reading: {beyond}")
 
 
-def compared(name: str, step: str, medians: Mapping[str, Run]) -> str:
+def compared(contender: str, step: str, medians: Mapping[str, Run], what: str) -> str:
     """How ours stands to this step of another."""
-    ours = medians[OURS.name]
-    for mine, (floors, rivals) in COMPARED.items():
-        if name != OURS.name and step == (floors if name == FLOOR.name else rivals) and mine in ours:
-            ratio = ours[mine]["wall_s"] / medians[name][step]["wall_s"]
-            return f"{ratio:.1f}x the time" if ratio > 1 else f"{1 / ratio:.1f}x faster"
-    return ""
+    ours = medians[OURS.name].get(step)
+    theirs = medians[contender][step][what]
+    if contender == OURS.name or ours is None or not theirs:
+        return ""
+    ratio = ours[what] / theirs
+    return f"{ratio:.1f}x as long" if ratio > 1 else f"{1 / ratio:.1f}x faster"
 
 
 @contextmanager
