@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
 
 from msgspec import structs
 
@@ -11,8 +12,8 @@ from batchjobs.errors import UsageError
 from batchjobs.plan import Plan, ShardPlan, load_plan
 from batchjobs.shards import Phase, Shard, fold
 from storage.contract import BadName, Damaged, Missing, ObjectStore
-from storage.layout import jobs_prefix, plan_key
-from storage.ledger import Ledger, Record, read_ledgers
+from storage.layout import jobs_prefix, ledgers_prefix, plan_key
+from storage.ledger import Ledger, Record, decode_ledgers, read_ledgers
 
 JOB_LEDGER = "job"
 
@@ -115,8 +116,12 @@ def _accepted(store: ObjectStore, job: str) -> bool:
 
 def read_plan(store: ObjectStore, job: str) -> Plan:
     """Raises Missing, Damaged."""
+    return _plan_of(job, store.read(plan_key(job)))
+
+
+def _plan_of(job: str, data: bytes) -> Plan:
     key = plan_key(job)
-    plan = load_plan(key, store.read(key))
+    plan = load_plan(key, data)
     if plan.job != job:
         raise Damaged(f"{key} is the plan of job {plan.job}: delete this copy, or restore what was there.")
     return plan
@@ -132,14 +137,30 @@ def load_job(store: ObjectStore, job: str) -> Job:
 
 
 def load_all(store: ObjectStore) -> tuple[list[Job], list[str]]:
-    """Every job, oldest first, and a sentence for each that cannot be read: one damaged job never stops the others."""
+    """Every job, oldest first, and a sentence for each that cannot be read: one damaged job never stops the others.
+
+    With one listing for all: on S3, asking for each of the jobs of a year would take a second.
+    """
     jobs, troubles = [], []
-    for job in job_ids(store):
+    for job, keys in groupby(store.keys(jobs_prefix()), lambda key: key[len(jobs_prefix()) :].partition("/")[0]):
         try:
-            jobs.append(load_job(store, job))
-        except Damaged as error:
+            jobs += _listed(store, job, list(keys))
+        except (Damaged, Missing) as error:
             troubles.append(f"Job {job} cannot be read: {error}")
-    return jobs, troubles
+    return sorted(jobs, key=lambda job: job.id), troubles
+
+
+def _listed(store: ObjectStore, job: str, keys: list[str]) -> list[Job]:
+    """The job that has these keys, if it was accepted. Raises Damaged, Missing."""
+    try:
+        plan, ledgers = plan_key(job), ledgers_prefix(job)
+    except BadName:  # something of somebody else's among our folders
+        return []
+    if plan not in keys:
+        return []
+    wanted = [plan, *(key for key in keys if key.startswith(ledgers))]
+    found = store.read_all(wanted)
+    return [assemble(_plan_of(job, found[0]), decode_ledgers(job, wanted[1:], found[1:]))]
 
 
 def reread(store: ObjectStore, job: Job, shard: Shard) -> Job:
@@ -231,12 +252,14 @@ def _moved(plan: ShardPlan, new: Mapping[str, str]) -> ShardPlan:
 
 def find_job(store: ObjectStore, wanted: str | None) -> str:
     """A job id from what a person typed: an id, a beginning or end that fits one job only, or nothing: the newest."""
-    ids = job_ids(store)
     if wanted is None:
+        ids = job_ids(store)
         if not ids:
             raise UsageError(f"There is no job in {store.url} yet: `batchjobs submit INPUT` makes one.")
         return max(ids, key=lambda job: (read_plan(store, job).created_at, job))
-    matches = [job for job in ids if job == wanted] or [j for j in ids if j.startswith(wanted) or j.endswith(wanted)]
+    names = list(store.children(jobs_prefix()))
+    alike = [wanted] if wanted in names else [one for one in names if one.startswith(wanted) or one.endswith(wanted)]
+    matches = [job for job in alike if _accepted(store, job)]
     if len(matches) != 1:
         fact = "no job" if not matches else f"{len(matches)} jobs ({', '.join(matches[:5])})"
         raise UsageError(f"{wanted!r} names {fact} in {store.url}: `batchjobs status` lists the jobs.")

@@ -16,7 +16,8 @@ import msgspec
 
 Copy = tuple[str, bytes]  # entity tag, bytes
 
-_SMALL_BYTES, _SMALL_OBJECTS = 4096, 20_000
+_SMALL_BYTES, _ALL_BYTES = 65_536, 64_000_000
+_TAGS = 200_000  # of listed objects
 _FRAME = struct.Struct("<II")  # length and checksum of the entry that follows
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, str, bytes]).decode
@@ -29,24 +30,25 @@ class Copies:
         self._folder = folder / "copies" if folder else None
         self._held: dict[str, Copy] = {}
         self._made: dict[str, Copy] = {}  # no listing has named them yet
+        self._room = _ALL_BYTES
         self._tags: dict[str, str] = {}  # by the last listing
         self._written: dict[str, set[str]] = {}  # by file: the keys in it
 
     def seen(self, key: str, tag: str) -> None:
         """A listing names this object."""
-        if len(self._tags) < _SMALL_OBJECTS or key in self._tags:
+        if len(self._tags) < _TAGS or key in self._tags:
             self._tags[key] = _bare(tag)
         if (made := self._made.pop(key, None)) is not None and made[0] == _bare(tag):
             self._held[key] = made
 
     def keep(self, key: str, tag: str, data: bytes) -> None:
         """This object was read just now."""
-        _put(self._held, key, tag, data)
+        self._put(self._held, key, tag, data)
 
     def keep_made(self, key: str, tag: str | None, data: bytes) -> None:
         """This object was made just now, or was there already where it has no tag: a copy once a listing agrees."""
         if tag:
-            _put(self._made, key, tag, data)
+            self._put(self._made, key, tag, data)
 
     def forget(self, key: str) -> None:
         for known in (self._held, self._made, self._tags):
@@ -76,6 +78,11 @@ class Copies:
                 for name, entries in new.items():
                     _append(self._folder / name, b"".join(entries))
 
+    def _put(self, copies: dict[str, Copy], key: str, tag: str, data: bytes) -> None:
+        if len(data) <= min(_SMALL_BYTES, self._room):
+            self._room -= len(data)
+            copies[key] = (_bare(tag), data)
+
     def _load(self, name: str) -> None:
         path = self._folder / name if self._folder else None
         written = self._written[name] = set()
@@ -83,20 +90,15 @@ class Copies:
             return
         try:
             for key, tag, data in _entries(path.read_bytes()):
-                written.add(key)
                 if self._tags.get(key) == tag:
-                    self._held.setdefault(key, (tag, data))
+                    written.add(key)
+                    self._put(self._held, key, tag, data)
         except FileNotFoundError:
             return
         except (OSError, struct.error, ValueError, msgspec.MsgspecError):
             written.clear()
             with suppress(OSError):
                 path.unlink()
-
-
-def _put(copies: dict[str, Copy], key: str, tag: str, data: bytes) -> None:
-    if len(data) <= _SMALL_BYTES and len(copies) < _SMALL_OBJECTS:
-        copies[key] = (_bare(tag), data)
 
 
 def _bare(tag: str) -> str:

@@ -1,7 +1,7 @@
 """Append-only ledgers: numbered records, each an object created once, so that two writers never both take a step."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -70,11 +70,17 @@ def read_ledgers(
 
     A damaged one is left out and its error put into `damaged`; raises that error where no dict was given.
     """
+    keys = list(store.keys(ledgers_prefix(job)))
+    return decode_ledgers(job, keys, store.read_all(keys, afresh=afresh), damaged)
+
+
+def decode_ledgers(
+    job: str, keys: Sequence[str], found: Sequence[bytes], damaged: dict[str, Damaged] | None = None
+) -> dict[str, list[Record]]:
+    """The same from what was listed and read already."""
     prefix = ledgers_prefix(job)
-    keys = list(store.keys(prefix))
-    found = zip(keys, store.read_all(keys, afresh=afresh), strict=True)
     ledgers = {}
-    for name, group in groupby(found, lambda pair: _ledger_name(prefix, pair[0])):
+    for name, group in groupby(zip(keys, found, strict=True), lambda pair: _ledger_name(prefix, pair[0])):
         try:
             ledgers[name] = _decode_all(job, name, group)
         except Damaged as error:
