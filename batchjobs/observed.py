@@ -1,9 +1,11 @@
 """Fault points on both sides of every durable effect: the store's creations and the provider's paid calls."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -104,8 +106,12 @@ class ObservedProvider:
         return found
 
     def status(self, ref: str) -> Status:
+        return self.passed(partial(self.inner.status, ref))
+
+    def passed(self, answer: Callable[[], Status]) -> Status:
+        """A status between its two points."""
         self.fault("status.before")
-        status = self.inner.status(ref)
+        status = answer()
         self.fault("status.after")
         return status
 
@@ -123,3 +129,20 @@ class ObservedProvider:
         self.fault("forget.before")
         self.inner.forget(ref, staged)
         self.fault("forget.after")
+
+
+def statuses(provider: Provider, refs: Sequence[str], asks: int) -> Generator[Callable[[], Status]]:
+    """How each batch is, as a call that returns it or raises what the asking raised; `asks` go ahead at a time.
+
+    Only the asking does: the fault points are passed where the answer is called for, in the order of `refs`.
+    """
+    if asks == 1 or len(refs) < 2 or not isinstance(provider, ObservedProvider):
+        yield from (partial(provider.status, ref) for ref in refs)
+        return
+    with ThreadPoolExecutor(asks, "asking") as pool:
+        answers = [pool.submit(provider.inner.status, ref) for ref in refs]
+        try:
+            yield from (partial(provider.passed, answer.result) for answer in answers)
+        except GeneratorExit:  # nobody wants the others
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

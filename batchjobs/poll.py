@@ -1,7 +1,8 @@
 """Polling: ask every open batch how it is, write down what changed, send what waits. One pass; the loop is in `run`."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable
 from batchjobs.grace import still_due
 from batchjobs.jobs import Job, load_job, reread
+from batchjobs.observed import statuses
 from batchjobs.send import Hold, Policy, Sender, bounce_until, canary_hold
 from batchjobs.shards import Phase, Shard
 from providers.contract import Gone, Provider, State, Status, Unavailable
@@ -37,18 +39,21 @@ def poll(desk: Desk, job: Job, others: Iterable[Job] = (), send: bool = True, ow
     """
     seen = Round()
     provider = desk.provider_of(job.plan)
-    for shard in job.shards:
-        if shard.phase is Phase.sent:
-            _ask(desk, job, shard, provider, seen)
+    sent = [shard for shard in job.shards if shard.phase is Phase.sent]
+    answers = statuses(provider, [shard.batch_id for shard in sent], desk.env.asks)
+    with closing(answers):
+        for shard, answer in zip(sent, answers, strict=True):
+            _note(desk, job, shard, provider, answer, seen)
     job = load_job(desk.store, job.id)
     if send and any(shard.phase in (Phase.planned, Phase.unknown) for shard in job.shards):
         _send_waiting(desk, job, list(others), provider, seen, own)
     return seen
 
 
-def _ask(desk: Desk, job: Job, shard: Shard, provider: Provider, seen: Round) -> None:
+def _note(desk: Desk, job: Job, shard: Shard, provider: Provider, answer: Callable[[], Status], seen: Round) -> None:
+    """Write down what has changed about one batch."""
     try:
-        status = _in_words(provider.status(shard.batch_id))
+        status = _in_words(answer())
     except Unavailable as error:
         if error.kind == "blocked":
             raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
