@@ -61,15 +61,19 @@ coverage: setup ## branch coverage by what runs in the tests' own process: the p
 
 bench: .venv/ready $(RIVALS) ## the race: a floor, ours and the rivals over the same input, every step, in one table
 	$(BIN)/python -m benchmarks.race
+	$(BIN)/python -m benchmarks.tables
 
 bench-shards: setup ## a job of 1,000 shards: what polling, `status` on a directory and on S3, and old jobs cost
 	$(BIN)/python -m benchmarks.shards
+	$(BIN)/python -m benchmarks.tables
 
 bench-memory: .venv/ready $(RIVALS) ## memory of all processes over 10,000 to 1,000,000 items, ours and a rival's, and the plot
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.tables
 
 bench-million: .venv/ready $(RIVALS) ## the race over a million short requests, once
 	$(BIN)/python -m benchmarks.race --requests 1000000 --runs 1
+	$(BIN)/python -m benchmarks.tables
 
 lint: .venv/ready ## style, types, import directions
 	$(BIN)/ruff format --check .

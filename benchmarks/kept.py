@@ -24,6 +24,14 @@ def stamp() -> dict[str, Any]:
     return {"at": f"{datetime.now(UTC):%Y-%m-%d}", "cores": os.cpu_count()}
 
 
+def newest(folder: Path) -> dict[str, Any]:
+    """Every part as it was measured last, with the version that it was measured of."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.*.*.json"), key=_numbers):
+        found |= {part: told | {"version": path.stem} for part, told in json.loads(path.read_text()).items()}
+    return found
+
+
 def before(folder: Path, part: str) -> dict[str, Any]:
     """What the version before this one came to; empty where none was measured."""
     older = [

@@ -81,13 +81,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--results", type=Path, default=kept.RESULTS)
     asked = parser.parse_args()
-    earlier = kept.before(asked.results, "race").get("courses", {})
+    part = "race" if asked.requests == SHORT else f"race over {asked.requests:,}"
+    earlier = kept.before(asked.results, part).get("courses", {})
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for course in courses(Path(folder), asked.requests):
             results[course.name] = raced(course, asked.runs)
             show(course.name, results[course.name], earlier.get(course.name, {}))
-    kept.keep(asked.results, "race", {"courses": results, "runs": asked.runs})
+    kept.keep(asked.results, part, {"courses": results, "runs": asked.runs})
 
 
 def courses(folder: Path, requests: int, *, short_only: bool = False) -> Iterator[Course]:

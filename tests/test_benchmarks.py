@@ -11,6 +11,7 @@ import pytest
 from benchmarks import kept
 from benchmarks.contender import workers
 from benchmarks.race import Course, another, made
+from benchmarks.tables import PAGE, filled
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +29,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 def test_the_race_is_run_and_its_results_are_kept(tmp_path: Path):
     assert "100 short requests" in run("race", "--requests", "100", "--runs", "1", "--results", str(tmp_path))
-    steps = results(tmp_path)["race"]["courses"]["100 short requests"]
+    steps = results(tmp_path)["race over 100"]["courses"]["100 short requests"]
     assert {"pack", "collect"} <= steps["floor"].keys() & steps["batchjobs"].keys()
     assert {"again", "next night"} <= steps["batchjobs"].keys()
 
@@ -72,6 +73,21 @@ def test_a_second_benchmark_of_a_version_leaves_the_first_one_alone(tmp_path: Pa
     for part in ("race", "shards"):
         kept.keep(tmp_path, part, {})
     assert results(tmp_path).keys() == {"race", "shards"}
+
+
+def test_the_page_shows_what_was_measured_last(tmp_path: Path):
+    took = {"wall_s": 2.0, "cpu_s": 1.0, "peak_mb": 99.0}
+    floor = {"read": took, "pack": took | {"wall_s": 0.5}}
+    courses = {"short": {"floor": floor, "batchjobs": dict.fromkeys(("pack", "again", "next night"), took)}}
+    kept.keep(tmp_path, "race", {"courses": courses, "runs": 3})
+    page = filled("before\n<!-- race -->\nold\n<!-- end -->\nafter", tmp_path)
+    assert "| floor | pack | 0.50 | 1.00 | 99 | 4.00× | 1.00× |" in page
+    assert "old" not in page
+    assert filled(page, tmp_path) == page
+
+
+def test_the_page_is_up_to_date():
+    assert filled(PAGE.read_text(), kept.RESULTS) == PAGE.read_text()
 
 
 def test_processes_of_processes_are_found():
