@@ -9,7 +9,6 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -27,12 +26,13 @@ class Copies:
     """What this process has read or made of a store, and in `folder` what commands before it wrote down."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder / "copies" if folder else None
+        self._path = folder / "copies" if folder else None
         self._held: dict[str, Copy] = {}
         self._made: dict[str, Copy] = {}  # no listing has named them yet
         self._room = _ALL_BYTES
         self._tags: dict[str, str] = {}  # by the last listing
-        self._written: dict[str, set[str]] = {}  # by file: the keys in it
+        self._unwritten: set[str] = set()  # held, and in no file yet
+        self._loaded: set[str] = set()  # folders of the store
 
     def seen(self, key: str, tag: str) -> None:
         """A listing names this object."""
@@ -40,10 +40,12 @@ class Copies:
             self._tags[key] = _bare(tag)
         if (made := self._made.pop(key, None)) is not None and made[0] == _bare(tag):
             self._held[key] = made
+            self._unwritten.add(key)
 
     def keep(self, key: str, tag: str, data: bytes) -> None:
         """This object was read just now."""
         self._put(self._held, key, tag, data)
+        self._unwritten.add(key)
 
     def keep_made(self, key: str, tag: str | None, data: bytes) -> None:
         """This object was made just now, or was there already where it has no tag: a copy once a listing agrees."""
@@ -61,44 +63,44 @@ class Copies:
 
     def of(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The copies of listed objects that are good, also those that an earlier command wrote down."""
-        for name in {_file_name(key) for key in keys} - self._written.keys():
-            self._load(name)
+        for folder in set(map(_folder, keys)) - self._loaded:
+            self._load(folder)
         return {key: data for key in keys if (data := self.get(key)) is not None}
 
     def write_down(self, keys: Sequence[str]) -> None:
         """For the commands to come. What this disk refuses is not kept, and no harm done."""
         new: dict[str, list[bytes]] = {}
-        for key in keys:
-            name = _file_name(key)
-            if key in self._held and self._held[key][0] and key not in self._written.setdefault(name, set()):
-                new.setdefault(name, []).append(_entry(key, *self._held[key]))
-                self._written[name].add(key)
-        if self._folder is not None:
+        for key in sorted(self._unwritten.intersection(keys)):
+            tag, data = self._held.get(key, ("", b""))
+            if tag:
+                new.setdefault(_folder(key), []).append(_entry(key, tag, data))
+        self._unwritten.difference_update(keys)
+        if self._path is not None:
             with suppress(OSError):
-                for name, entries in new.items():
-                    _append(self._folder / name, b"".join(entries))
+                for folder, entries in new.items():
+                    _append(self._path / _file_name(folder), b"".join(entries))
 
     def _put(self, copies: dict[str, Copy], key: str, tag: str, data: bytes) -> None:
         if len(data) <= min(_SMALL_BYTES, self._room):
             self._room -= len(data)
             copies[key] = (_bare(tag), data)
 
-    def _load(self, name: str) -> None:
-        path = self._folder / name if self._folder else None
-        written = self._written[name] = set()
-        if path is None:
+    def _load(self, folder: str) -> None:
+        self._loaded.add(folder)
+        if self._path is None:
             return
+        path = self._path / _file_name(folder)
         try:
-            for key, tag, data in _entries(path.read_bytes()):
-                if self._tags.get(key) == tag:
-                    written.add(key)
-                    self._put(self._held, key, tag, data)
+            entries = list(_entries(path.read_bytes()))
         except FileNotFoundError:
             return
         except (OSError, struct.error, ValueError, msgspec.MsgspecError):
-            written.clear()
             with suppress(OSError):
                 path.unlink()
+            return
+        for key, tag, data in entries:
+            if self._tags.get(key) == tag and key not in self._held:
+                self._put(self._held, key, tag, data)
 
 
 def _bare(tag: str) -> str:
@@ -106,13 +108,12 @@ def _bare(tag: str) -> str:
     return tag.strip('"')
 
 
-def _file_name(key: str) -> str:
-    """One file for each job."""
-    return _hashed(key[: key.find("/", key.find("/") + 1)])
+def _folder(key: str) -> str:
+    """What shares a file: all of one job."""
+    return key[: key.find("/", key.find("/") + 1)]
 
 
-@lru_cache
-def _hashed(folder: str) -> str:
+def _file_name(folder: str) -> str:
     return hashlib.sha256(folder.encode()).hexdigest()[:16]
 
 
