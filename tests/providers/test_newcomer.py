@@ -19,7 +19,7 @@ ASKED: dict[str, Any] = {"model": "any", "no_price": True}
 @pytest.fixture(autouse=True)
 def _added(monkeypatch: pytest.MonkeyPatch) -> None:
     known = vars(providers)["_MODULES"]
-    monkeypatch.setitem(known, "newcomer", newcomer)
+    monkeypatch.setitem(known, "newcomer", newcomer.__name__)
     monkeypatch.setattr(providers, "NAMES", tuple(known))
     line = (newcomer_emulated.Newcomer, newcomer_emulated.VARIABLES)
     monkeypatch.setattr(emulator.emulator, "EMULATED", (line, *emulator.emulator.EMULATED))
