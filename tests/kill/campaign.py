@@ -3,8 +3,8 @@
     python -m tests.kill.campaign --stores directory,ministack,ceph --providers openai,anthropic --minutes 60
 
 Prints one JSON line at the end and exits with 1 if anything did not hold. A store that is asked for and cannot be
-started is an error. Every point of every command comes first, then every point of every scene, then the other passings:
-where the minutes end before the matrix, the line says how much was tried of each.
+started is an error. Every point comes first, on every store with every provider; then every point of every command, of
+every scene, and the other passings: where the minutes end before the matrix, the line says how much was tried of each.
 """
 
 import argparse
@@ -33,7 +33,13 @@ from tests.storage.stores import BUCKET, CREDENTIALS, s3_client, s3_serving
 
 CEPH = Path(__file__).with_name("ceph.sh")
 CEPH_ENDPOINT = "http://127.0.0.1:7480"
-BREADTHS = ("random instants", "every point of every command", "every point of every scene", "later passings")
+BREADTHS = (
+    "random instants",
+    "every point × store × provider",
+    "every command × point × store × provider",
+    "every scene × point × store × provider",
+    "later passings",
+)
 
 
 @dataclass(frozen=True)
@@ -135,12 +141,20 @@ def deaths(
 
 
 def _with_breadths(cases: Sequence[Death]) -> Iterator[Death]:
+    """The first case of a cell of store, provider and point is broader than the second, which is another command's."""
     seen: set[tuple[str, ...]] = set()
     for case in cases:
-        cell = (case.kind, case.provider, case.scene.verb, case.point)
-        breadth = 0 if not case.nth else 3 if case.nth > 1 else 2 if cell in seen else 1
-        seen |= {cell} if breadth == 1 else set()
+        cell = (case.kind, case.provider, case.point)
+        cells = (cell, (*cell, case.scene.verb))
+        finer = [place for place, one in enumerate(cells, 1) if one not in seen]
+        breadth = 0 if not case.nth else len(BREADTHS) - 1 if case.nth > 1 else min(finer, default=3)
+        seen.update(cells if 0 < breadth < len(BREADTHS) - 1 else ())
         yield replace(case, breadth=breadth)
+
+
+def _within(breadth: int, cases: Sequence[Death]) -> int:
+    """Each breadth holds the ones before it, but for the random instants."""
+    return sum(min(breadth, 1) <= case.breadth <= breadth for case in cases)
 
 
 def _random_death(dice: random.Random, kinds: Sequence[str]) -> Death:
@@ -200,8 +214,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     return {
         "cases": len(tried),
         "tried_of_planned": {
-            name: [sum(case.breadth == place for case in some) for some in (tried, cases)]
-            for place, name in enumerate(BREADTHS)
+            name: [_within(place, some) for some in (tried, cases)] for place, name in enumerate(BREADTHS)
         },
         "killed": len(campaign.killed),
         "stores": sorted({case.kind for case in tried}),

@@ -7,6 +7,7 @@ orderly end is short of one thing, the interpreter's clearing of its modules, wh
     python -m tests.kill.forkserver      (requests on stdin, answers on stdout, one JSON document a line)
 """
 
+import functools
 import gc
 import importlib
 import json
@@ -21,6 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+import boto3
+import botocore.session
+
 from batchjobs.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +33,7 @@ IMPORTED_BY_COMMANDS = (
     "genai_prices.data", "openai.resources.batches", "openai.resources.files", "providers.anthropic",
     "providers.bedrock", "providers.openai", "pyarrow.dataset", "storage.directory", "storage.s3", "tests.small_task",
 )  # fmt: skip
+AWS_SERVICES = ("s3", "bedrock", "bedrock-runtime", "service-quotas")
 NEVER = 99  # an exit code that no command has
 
 
@@ -117,7 +122,15 @@ def _import_everything() -> None:
     """What a command imports while it runs."""
     for name in IMPORTED_BY_COMMANDS:
         importlib.import_module(name)
+    _read_service_models()
     gc.freeze()  # or the first collection in a child would copy all of it
+
+
+def _read_service_models() -> None:
+    """boto3 reads the files that describe AWS for every session anew: half of what a short command on S3 would take."""
+    botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+    for service in AWS_SERVICES:
+        boto3.Session(region_name="us-east-1").client(service)  # opens no connection
 
 
 if __name__ == "__main__":
