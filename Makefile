@@ -59,6 +59,14 @@ coverage: setup ## branch coverage by what runs in the tests' own process: the p
 	$(BIN)/python -m coverage run -m pytest -q tests/core tests/storage tests/simulation
 	$(BIN)/python -m coverage report --precision=1 --include='batchjobs/*,storage/ledger.py'
 
+.venv-mutants/ready: requirements/mutants.txt ## (what spoils the code is no part of it)
+	$(PYTHON) -m venv .venv-mutants
+	.venv-mutants/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/mutants.txt
+	touch $@
+
+mutants: setup .venv-mutants/ready ## mutation score: would a test notice a mistake in the files that spend money? A sample of 60
+	$(BIN)/python -m tests.mutants --count 60 --seed 1
+
 bench: .venv/ready $(RIVALS) ## the race: a floor, ours and the rivals over the same input, every step, in one table
 	$(BIN)/python -m benchmarks.race
 	$(BIN)/python -m benchmarks.tables
@@ -92,7 +100,8 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra all --extra dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/s3-server.in -o requirements/s3-server.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/audit.in -o requirements/audit.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/mutants.in -o requirements/mutants.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/rival-llm-batch-py.in -o requirements/rival-llm-batch-py.txt
 	uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/rival-llm-batch-inference.in -o requirements/rival-llm-batch-inference.txt
 
-.PHONY: help setup coverage demo test conformance nights chaos bench bench-shards bench-memory bench-million lint lock audit sbom
+.PHONY: help setup coverage mutants demo test conformance nights chaos bench bench-shards bench-memory bench-million lint lock audit sbom

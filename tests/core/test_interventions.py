@@ -118,6 +118,14 @@ def test_an_upload_waits_with_its_shard_for_room(make_world: MakeWorld):
     assert uploads(world) == 1
 
 
+def test_a_purchase_that_was_refused_for_now_is_not_tried_again_at_once(make_world: MakeWorld):
+    world = make_world("openai")
+    refuse(world, 429)
+    job = world.send(world.write(documents(4)))
+    assert world.go_on(job.id).shards[0].bounces == 1
+    assert not world.emulator.batches
+
+
 def test_a_refusal_of_an_old_upload_is_not_believed_of_the_requests(make_world: MakeWorld):
     world = make_world("openai")
     refuse(world, 429)

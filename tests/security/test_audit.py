@@ -12,7 +12,7 @@ def pinned(name: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / f"requirements/{name}.txt").read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["run", "dev", "s3-server", "audit"])
+@pytest.mark.parametrize("name", ["run", "dev", "s3-server", "audit", "mutants"])
 def test_everything_is_pinned_by_hash(name: str):
     text = (ROOT / f"requirements/{name}.txt").read_text()
     wanted = re.split(r"^(?=[a-z0-9._-]+==)", text, flags=re.MULTILINE)[1:]

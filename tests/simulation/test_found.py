@@ -6,6 +6,8 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from batchjobs.collect import cancel
 from batchjobs.jobs import JOB_LEDGER
 from batchjobs.shards import Phase
@@ -146,6 +148,14 @@ def test_a_purchase_that_was_given_up_meanwhile_is_not_made_any_more():
         assert len(house.world.batches) == 1
 
 
+def test_what_another_machine_buys_of_the_same_job_stops_no_purchase():
+    with two_machines("two") as house:
+        run(house, accept(house.plans[0]), points=TO_INTENT + 1)
+        run(house, machine=1)
+        house.workers[0].advance()
+        assert len(house.world.batches) == 2
+
+
 def test_a_store_that_fails_before_a_purchase_leaves_nothing_unknown():
     with two_machines("one") as house:
         run(house, accept(house.plans[0]), points=TO_INTENT)
@@ -169,6 +179,16 @@ def test_a_batch_that_was_bought_while_its_job_was_cancelled_is_stopped_in_the_n
         house.workers[0].advance()
         run(house)
         assert [batch.state for batch in house.world.batches.values()] == ["stopping"]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_purchase_that_is_found_again_is_stopped_only_if_its_job_was_cancelled(*, cancelled: bool):
+    with house_of(fault="create-lost-after") as house:
+        if cancelled:
+            run(house, stop(house.plans[0].job))
+        run(house)
+        assert house.jobs_now()[0].shards[0].phase is Phase.sent
+        assert [batch.state == "stopping" for batch in house.world.batches.values()] == [cancelled]
 
 
 def test_of_two_batches_with_one_tag_the_one_that_a_person_did_not_cancel_is_adopted():
