@@ -24,9 +24,8 @@ COSMIC_RAY = ROOT / ".venv-mutants/bin/cosmic-ray"
 FILES = ("batchjobs/send.py", "batchjobs/shards.py", "batchjobs/accept.py", "storage/ledger.py")
 TESTS = (  # the quickest first: the first that fails ends it
     "tests/core/test_send_decisions.py", "tests/core/test_shards.py", "tests/storage/test_ledger.py",
-    "tests/core/test_accept.py", "tests/core/test_review_cases.py", "tests/core/test_interventions.py",
-    "tests/core/test_night.py", "tests/core/test_damage.py", "tests/core/test_revoked.py", "tests/core/test_grace.py",
-    "tests/simulation/test_found.py", "tests/simulation/test_simulation.py",
+    "tests/simulation/test_found.py", "tests/core/test_accept.py", "tests/core/test_interventions.py",
+    "tests/core/test_bedrock_night.py",
 )  # fmt: skip
 WRONG = re.compile(
     r"core/(AddNot|ExceptionReplacer|NumberReplacer|ReplaceAndWithOr|ReplaceOrWithAnd|ReplaceTrueWithFalse"
@@ -50,7 +49,8 @@ def scratch(folder: Path) -> Path:
 
 
 def configured(folder: Path) -> Path:
-    tests = f"{ROOT / '.venv/bin/python'} -m pytest -q -x -p no:randomly -p no:cacheprovider {' '.join(TESTS)}"
+    options = "-q -x -p no:randomly -p no:cacheprovider -k 'not anthropic'"
+    tests = f"{ROOT / '.venv/bin/python'} -m pytest {options} {' '.join(TESTS)}"
     path = folder / "cosmic-ray.toml"
     path.write_text(
         f"[cosmic-ray]\nmodule-path = {json.dumps(FILES)}\ntimeout = {SECONDS_MAX}\nexcluded-modules = []\n"
