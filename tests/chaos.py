@@ -38,7 +38,7 @@ PARTS = (
     Part("sweep", 0.05),
     Part("concurrency", 0.05),
     Part("simulation", 0.4, more=("--programs", "23000")),
-    Part("kill", 0.5, stores=True, more=("--random", "100")),
+    Part("kill", 0.5, stores=True, more=("--random", "100", "--workers", "3")),
 )
 
 
