@@ -96,6 +96,11 @@ def test_within_the_grace_period_nothing_is_given_up_even_when_told():
     assert isinstance(after_look(UNKNOWN, [], replace(POLICY, rebuy_unknown=True)), Hold)
 
 
+def test_it_is_said_until_when_the_provider_is_asked():
+    held = after_look(Shard(PLAN, phase=Phase.unknown, sends=1, intent_at=NOON, misses=(NOON,)), [], POLICY)
+    assert held == Hold("unknown purchase: asking the provider until 12:15 UTC")
+
+
 def test_past_the_grace_period_it_is_held_for_a_person():
     late = replace(POLICY, now=NOON + timedelta(minutes=16))
     held = after_look(UNKNOWN, [], late)
