@@ -1,11 +1,11 @@
 """Judging: a result line becomes one outcome. Pure, so that it can be done in any process, a block at a time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import structs
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from batchjobs.repair import repaired
 from providers.contract import Format, Outcome, Reply, Undecodable
@@ -27,6 +27,10 @@ class Judge:
 
     lines: Format
     result: type[BaseModel]
+    _answers: TypeAdapter[BaseModel] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_answers", TypeAdapter(self.result))
 
     def judged(self, block: "Block") -> "Judged":
         """The outcome of every line of a block."""
@@ -46,7 +50,7 @@ class Judge:
 
     def _success(self, reply: Reply, number: int | None, *, mended: bool = False) -> Row:
         try:
-            answer = self.result.model_validate_json(reply.text)
+            answer = self._answers.validator.validate_json(reply.text)
         except ValidationError as error:
             plain = repaired(reply.text) if not mended and _no_json(error) else None
             if plain is not None:
@@ -56,7 +60,8 @@ class Judge:
             # A validator of the task's own stumbled over this answer; its words may quote it and are not kept.
             why = f"the task's validator raised {type(error).__name__}"
             return _row(reply, Outcome.invalid, type(error).__name__, why, number)
-        return _row(reply, Outcome.succeeded, "", "", number, answer.model_dump_json(), mended)
+        told = self._answers.serializer.to_json(answer).decode()
+        return _row(reply, Outcome.succeeded, "", "", number, told, mended)
 
 
 @dataclass(frozen=True, slots=True)

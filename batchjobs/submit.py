@@ -35,7 +35,7 @@ from storage.results import Results, Verdict
 from storage.tables import CARRIED, REJECTS, TableWriter
 
 SCREENED_REQUESTS = 10_000  # looked up in the database, and packed, together
-SCREENED_BYTES = 8_000_000
+SCREENED_BYTES = 16_000_000
 ROOM_BYTES_PER_TOKEN = 3  # the same upper estimate that the cap uses: what fits here fits the model
 
 

@@ -18,10 +18,13 @@ from storage.duckfile import DuckFile, meaning, move_aside, remove
 from storage.reports import general_views
 from storage.rows import PURGED, CarriedCounts, Failure, JobRow, ShardRow
 from storage.screening import Verdict
-from storage.tables import CARRIED, OUTCOMES, REJECTS, REQUESTS, SHARDS, STRAYS, arrow_table
+from storage.tables import CARRIED, OUTCOMES, REJECTS, REQUESTS, SHARDS, STRAYS, arrow_table, content_bytes
 from storage.views import View, ViewSpec, comment_statements, create_statement, quoted, task_views
 
 __all__ = ["PURGED", "CarriedCounts", "Failure", "JobRow", "Results", "ShardRow", "Verdict", "ViewSpec", "move_aside"]
+
+MEMORY_MB = 64  # of the database's cache; more only for what lies in one hand-off file, which is a shard
+COPIES = 4  # of a file's content in the working memory of a statement at most
 
 # Every request of the shard has exactly one outcome, and an answer exactly when it succeeded.
 _IDENTITY = """
@@ -77,8 +80,9 @@ class Results:
     Raises StoreUnavailable naming the process that has the file open, or saying what the machine lacks.
     """
 
-    def __init__(self, path: Path, memory_limit: str = "64MB", threads: int = 2) -> None:
-        self._settings = {"memory_limit": memory_limit, "threads": str(threads)}
+    def __init__(self, path: Path, memory_mb: int = MEMORY_MB, threads: int = 2) -> None:
+        self._memory_mb = memory_mb
+        self._settings = {"memory_limit": f"{memory_mb}MB", "threads": str(threads)}
         self._open(path)
 
     def __enter__(self) -> "Results":
@@ -307,7 +311,9 @@ class Results:
             self._db.unregister("fresh")
 
     def _stage(self, schema: pa.Schema, path: Path) -> None:
-        """The hand-off file as the temporary table `staged`, read by DuckDB itself."""
+        """The hand-off file as the temporary table `staged`, read by DuckDB itself, which may need several copies."""
+        needed_mb = max(self._memory_mb, content_bytes(path) * COPIES // 1_000_000)
+        self._db.execute(f"SET memory_limit = '{needed_mb}MB'")
         names = ", ".join(schema.names)
         # glob signs in a directory's name are ordinary characters here
         pattern = "".join(f"[{sign}]" if sign in "*?[" else sign for sign in str(path))

@@ -103,6 +103,15 @@ def write_parquet(path: Path, schema: pa.Schema, columns: Mapping[str, Sequence[
             writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
 
 
+def content_bytes(path: Path) -> int:
+    """How much is in a file when it is not compressed; 0 for one that cannot be read, which who reads it will say."""
+    try:
+        found = pq.read_metadata(path)
+    except (OSError, pa.ArrowInvalid):
+        return 0
+    return sum(found.row_group(place).total_byte_size for place in range(found.num_row_groups))
+
+
 class TableWriter:
     """Rows into one Parquet file as they come, a row group of them in memory at most. Made when the first row comes.
 

@@ -230,3 +230,14 @@ def calls(night: Night, job: str, count: int) -> int:
 def test_merging_fifty_thousand_rows_takes_no_python_per_row(night: Night) -> None:
     assert calls(night, "large", 50_000) <= calls(night, "small", 5) + 10
     assert night.ask("SELECT count(*) FROM results") == [(50_005,)]
+
+
+def test_a_shard_larger_than_the_cache_is_merged_and_compared(tmp_path: Path) -> None:
+    """Memory depends on the size of a shard, and only on that."""
+    answers = [f'{{"risk_level": "{number:01500}"}}' for number in range(20_000)]
+    with Results(tmp_path / "private.duckdb", memory_mb=20) as results:
+        night = Night(tmp_path, results)
+        night.job("j1", 20_000)
+        night.settle("j1", "1-00001", {f"{number:064}": "succeeded" for number in range(20_000)}, answer=answers)
+        path = tmp_path / "j1.1-00001.outcomes.parquet"
+        assert results.differing("answers", path, "j1", "1-00001")[0] == 0

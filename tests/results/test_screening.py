@@ -64,7 +64,7 @@ def test_hostile_ids_are_data(night: Night) -> None:
 
 def test_a_hundred_thousand_items_fit_in_little_memory(tmp_path: Path) -> None:
     size = 50_000
-    with Results(tmp_path / "private.duckdb", memory_limit="48MB") as results:
+    with Results(tmp_path / "private.duckdb", memory_mb=48) as results:
         results.start_screening()
         verdicts: Counter[Verdict] = Counter()
         for start in (0, size, 0):
