@@ -51,6 +51,11 @@ chaos: setup ## everything that can break, for MINUTES=60, on STORES=directory,m
 	  || { echo "$* does not install here and is left out"; rm -rf $(@D); mkdir -p $(@D); }
 	touch $@
 
+.venv-rivals/batchjobs/tried: requirements/run.txt ## (ours with what is installed to run, and no more)
+	$(PYTHON) -m venv .venv-rivals/batchjobs
+	.venv-rivals/batchjobs/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	touch $@
+
 RIVALS := $(patsubst requirements/rival-%.txt,.venv-rivals/%/tried,$(wildcard requirements/rival-*.txt))
 RIVAL_PYTHON = $(PYTHON)
 .venv-rivals/llm-batch-inference/tried: RIVAL_PYTHON = $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python) python3.13)
@@ -67,7 +72,7 @@ coverage: setup ## branch coverage by what runs in the tests' own process: the p
 mutants: setup .venv-mutants/ready ## mutation score: would a test notice a mistake in the files that spend money? A sample of 60
 	$(BIN)/python -m tests.mutants --count 60 --seed 1
 
-bench: .venv/ready $(RIVALS) ## the race: a floor, ours and the rivals over the same input, every step, in one table
+bench: .venv/ready .venv-rivals/batchjobs/tried $(RIVALS) ## the race: a floor, ours and the rivals over the same input, every step, in one table
 	$(BIN)/python -m benchmarks.race
 	$(BIN)/python -m benchmarks.tables
 
@@ -75,11 +80,11 @@ bench-shards: setup ## a job of 1,000 shards: what polling, `status` on a direct
 	$(BIN)/python -m benchmarks.shards
 	$(BIN)/python -m benchmarks.tables
 
-bench-memory: .venv/ready $(RIVALS) ## memory of all processes over 10,000 to 1,000,000 items, ours and a rival's, and the plot
+bench-memory: .venv/ready .venv-rivals/batchjobs/tried $(RIVALS) ## memory of all processes over 10,000 to 1,000,000 items, ours and a rival's, and the plot
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.tables
 
-bench-million: .venv/ready $(RIVALS) ## the race over a million short requests, once
+bench-million: .venv/ready .venv-rivals/batchjobs/tried $(RIVALS) ## the race over a million short requests, once
 	$(BIN)/python -m benchmarks.race --requests 1000000 --runs 1
 	$(BIN)/python -m benchmarks.tables
 

@@ -3,7 +3,7 @@
     make bench                                              (every course, three runs of each)
     python -m benchmarks.race --requests 1000000 --runs 1   (a million short requests, and no other course)
 
-Every contender is a process of its own, the rivals in environments of their own; the emulator is another process, on
+Every contender is a process in an environment of its own; the emulator is another process, on
 the same machine, and its work is in the wall clock of what talks to it. The contenders take turns, and medians of all
 runs are kept, in docs/benchmarks/<version>.json; what the version before came to is printed beside them.
 
@@ -56,8 +56,14 @@ def _rival(name: str, version: str) -> Contender:
     return Contender(f"{name} {version}", module, str(RIVALS_AT / name / "bin/python"), plain_only=True)
 
 
+def _own() -> str:
+    """With nothing installed but what is needed to run, where make has set that up."""
+    own = RIVALS_AT / "batchjobs/bin/python"
+    return str(own) if own.exists() else sys.executable
+
+
 FLOOR = Contender("floor", "benchmarks.floor")
-OURS = Contender("batchjobs", "benchmarks.ours")
+OURS = Contender("batchjobs", "benchmarks.ours", _own())
 RIVALS = [_rival("llm-batch-py", "0.1.8"), _rival("llm-batch-inference", "0.2.1")]
 Run = dict[str, dict[str, float]]
 

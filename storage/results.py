@@ -23,8 +23,9 @@ from storage.views import View, ViewSpec, comment_statements, create_statement, 
 
 __all__ = ["PURGED", "CarriedCounts", "Failure", "JobRow", "Results", "ShardRow", "Verdict", "ViewSpec", "move_aside"]
 
-MEMORY_MB = 64  # of the database's cache; more only for what lies in one hand-off file, which is a shard
-COPIES = 4  # of a file's content in the working memory of a statement at most
+MEMORY_MB = 48  # that the database may take; a pass over a million items needs no more
+MEMORY_ALL_MB = 512  # for questions about everything there is, which then go to the disk
+COPIES = 4  # of a hand-off file's content, which is a shard's, in the working memory of a statement at most
 
 # Every request of the shard has exactly one outcome, and an answer exactly when it succeeded.
 _IDENTITY = """
@@ -233,6 +234,7 @@ class Results:
     def violations(self) -> list[str]:
         """Every promised identity that does not hold, one sentence each; empty when nothing is lost or doubled."""
         with self._explained("the audit"):
+            self._allow(MEMORY_ALL_MB)
             return list(violations(self._db))
 
     def loaded_objects(self, job_id: str) -> set[str]:
@@ -267,6 +269,7 @@ class Results:
         """
         with self._explained(f"the comparison of {path.name}"):
             self._stage(PAIRS[kind].schema, path)
+            self._allow(MEMORY_ALL_MB)
             ids = {"job_id": job_id} | ({"shard_id": shard_id} if shard_id else {})
             return difference(self._db, PAIRS[kind], ids)
 
@@ -312,8 +315,7 @@ class Results:
 
     def _stage(self, schema: pa.Schema, path: Path) -> None:
         """The hand-off file as the temporary table `staged`, read by DuckDB itself, which may need several copies."""
-        needed_mb = max(self._memory_mb, content_bytes(path) * COPIES // 1_000_000)
-        self._db.execute(f"SET memory_limit = '{needed_mb}MB'")
+        self._allow(content_bytes(path) * COPIES // 1_000_000)
         names = ", ".join(schema.names)
         # glob signs in a directory's name are ordinary characters here
         pattern = "".join(f"[{sign}]" if sign in "*?[" else sign for sign in str(path))
@@ -348,7 +350,16 @@ class Results:
 
     def _rows(self, query: str, **values: Any) -> list[Any]:
         with self._explained("the results store"):
-            return self._db.execute(query, values).fetchall()
+            try:
+                return self._db.execute(query, values).fetchall()
+            except duckdb.OutOfMemoryException:
+                self._allow(MEMORY_ALL_MB)
+                with suppress(duckdb.TransactionException):  # in a transaction it is too late
+                    return self._db.execute(query, values).fetchall()
+                raise
+
+    def _allow(self, memory_mb: int) -> None:
+        self._db.execute(f"SET memory_limit = '{max(self._memory_mb, memory_mb)}MB'")
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[None]:
