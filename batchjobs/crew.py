@@ -27,6 +27,7 @@ R = TypeVar("R")
 WORTH_FORKING_BYTES = 2_000_000  # below this a fork takes longer than it saves
 WORKERS_MAX = 8
 _SELF = Path("/proc/self")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def workers_for(size_bytes: int) -> int:
@@ -47,21 +48,33 @@ def crew(work: Callable[[C], R], workers: int) -> Iterator[Callable[[Iterable[C]
     pipes: list[Connection] = []
     children: list[int] = []
     try:
-        for _ in range(workers):
-            ours, theirs = Pipe()
-            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of threads that do no harm
-                child = os.fork()
-            if child == 0:
-                _become_worker(work, theirs)
-            theirs.close()
-            pipes.append(ours)
-            children.append(child)
+        with suppress(OSError):  # no room for one more process: those there are will do
+            for _ in range(workers):
+                ours, child = _worker(work)
+                pipes.append(ours)
+                children.append(child)
         yield lambda chunks: _spread(work, chunks, pipes)
     finally:
         for pipe, child in zip(pipes, children, strict=True):
             pipe.close()
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            with suppress(ProcessLookupError, ChildProcessError):  # where children are not waited for, it is gone
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+
+
+def _worker(work: Callable[[C], R]) -> tuple[Connection, int]:
+    """A new process, and the pipe to it. Raises OSError. No signal comes between the fork and its own beginning."""
+    ours, theirs = Pipe()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of threads that do no harm
+            child = os.fork()
+        if child == 0:
+            _become_worker(work, theirs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        theirs.close()
+    return ours, child
 
 
 def _spread(work: Callable[[C], R], chunks: Iterable[C], pipes: list[Connection]) -> Iterator[R]:
@@ -90,7 +103,7 @@ def _result(work: Callable[[C], R], pipe: Connection, chunk: C) -> R:
 def _become_worker(work: Callable[[C], R], pipe: Connection) -> NoReturn:
     """Never comes back, and never does anything else: not even what the parent has planned for its own end."""
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the parent's to take: the pipe tells us
         _let_go(pipe.fileno())
         gc.freeze()  # or the first collection would copy all of the parent's memory

@@ -222,7 +222,7 @@ class Packer:
         requests, size, tokens = (0, 0, 0) if draft is None else (draft.requests, draft.size, draft.tokens)
         if requests < limits.requests_min:
             return Room(min(limits.requests_min - requests, most.requests), most.bytes)
-        full = self.first_requests if self.first_requests and not self.shards else limits.requests
+        full = min(self.first_requests or limits.requests, limits.requests) if not self.shards else limits.requests
         left = None if limits.tokens is None else max(limits.tokens - tokens, 0)
         return Room(max(full - requests, 0), limits.bytes - size, left)
 

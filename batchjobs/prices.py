@@ -17,8 +17,8 @@ from providers.contract import PriceSource, Usage
 from storage.tables import MONEY
 
 MILLION = Decimal(1_000_000)
-UNITS = Decimal(10**15)  # a dollar in whole numbers: prices a token are exact in them, and a batch of them fits 64 bits
-UNITS_A_NANO = 10**6
+UNITS = Decimal(10**12)  # a dollar in whole numbers: listed prices a token are exact in them, and 9 million fit 64 bits
+UNITS_A_NANO = 10**3
 BATCH = {"processing": "batch"}
 _EMBEDDING = re.compile(r"text-embedding-")
 _OWN_MODEL = ":custom-model/"
@@ -70,7 +70,7 @@ def _cost(tiers: tuple[Rates, ...], usage: Usage) -> Decimal:
 def costs(tiers: tuple[Rates, ...], usages: Mapping[str, Sequence[int]]) -> tuple[pa.Array, Decimal]:
     """What many requests cost: a column of it, each rounded to a nano-dollar, and the exact sum.
 
-    `usages` are columns named like the members of Usage. Raises ArrowInvalid for tokens that no money could pay.
+    `usages` are columns named like the members of Usage, each below a billion: more would not fit 64 bits.
     """
     columns = {name: pa.array(usages[name], pa.int64()) for name in Usage.__struct_fields__}
     cached = pc.add_checked(columns["cache_read_tokens"], columns["cache_write_tokens"])
@@ -107,9 +107,7 @@ def _in_nano_dollars(exact: pa.Array) -> pa.Array:
     odd = pc.equal(pc.bit_wise_and(whole, 1), 1)
     up = pc.or_(pc.greater(rest, UNITS_A_NANO // 2), pc.and_(pc.equal(rest, UNITS_A_NANO // 2), odd))
     nanos = pc.add(whole, up.cast(pa.int64())).cast(pa.decimal128(19, 0))
-    return pa.Array.from_buffers(
-        MONEY, len(nanos), nanos.buffers()
-    )  # the same digits, the point nine places further left
+    return pa.Array.from_buffers(MONEY, len(nanos), nanos.buffers())  # the point moves nine places
 
 
 class Bill:

@@ -134,15 +134,21 @@ def read(decoder: "msgspec.json.Decoder[T]", data: bytes | Raw) -> T:
 def read_lines(decoder: "msgspec.json.Decoder[T]", block: bytes) -> list[T]:
     """Decode every line of some that can be read."""
     try:
-        return decoder.decode_lines(block)
-    except _UNREADABLE:  # one of them, or a blank one: then each by itself
-        return [one for line in block.split(b"\n") if (one := _read_or_none(decoder, line)) is not None]
+        block.decode()  # what is skipped is not looked at otherwise
+        found = decoder.decode_lines(block)
+    except _UNREADABLE:
+        found = []
+    if len(found) == block.count(b"\n") + (not block.endswith(b"\n")) and len(block) <= LINE_BYTES:
+        return found
+    # One of them cannot be read, or they are not one a line: then each by itself.
+    return [one for line in block.split(b"\n") if (one := _read_or_none(decoder, line)) is not None]
 
 
 def _read_or_none(decoder: "msgspec.json.Decoder[T]", line: bytes) -> T | None:
     try:
+        line.decode()
         return read(decoder, line)
-    except Undecodable:
+    except (Undecodable, UnicodeDecodeError):
         return None
 
 

@@ -127,6 +127,7 @@ class Results:
             for table, schema, path in (("items", CARRIED, carried), ("rejects", REJECTS, rejects)):
                 if path is not None:
                     self._stage(schema, path)
+                    self._allow(MEMORY_ALL_MB)  # a whole job's, which may be more than any memory
                     self._insert_staged(table, "*", job_id=job.job_id)
             self._note(object_key, "job", job.job_id, None)
 
@@ -353,8 +354,8 @@ class Results:
             try:
                 return self._db.execute(query, values).fetchall()
             except duckdb.OutOfMemoryException:
-                self._allow(MEMORY_ALL_MB)
                 with suppress(duckdb.TransactionException):  # in a transaction it is too late
+                    self._allow(MEMORY_ALL_MB)
                     return self._db.execute(query, values).fetchall()
                 raise
 

@@ -146,7 +146,8 @@ class S3Store:
             for key, (data, tag) in zip(lacking, pool.map(self._fetched, lacking), strict=True):
                 found[key] = data
                 self._copies.keep(key, tag, data)
-        self._copies.write_down(keys)
+        if not afresh:
+            self._copies.write_down(keys)
         return [found[key] for key in keys]
 
     def _fetched(self, key: str) -> tuple[bytes, str]:

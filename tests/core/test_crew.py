@@ -3,6 +3,7 @@
 import fcntl
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -75,6 +76,7 @@ def test_chunks_are_taken_only_as_they_are_needed():
 
 def test_little_work_is_done_here(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(threading, "active_count", lambda: 1)  # whatever runs the tests has threads
     assert (workers_for(WORTH_FORKING_BYTES - 1), workers_for(WORTH_FORKING_BYTES)) == (0, 2)
 
 
@@ -88,6 +90,22 @@ def test_a_process_with_threads_is_not_forked(monkeypatch: pytest.MonkeyPatch):
     finally:
         done.set()
         other.join()
+
+
+def test_where_no_process_can_be_had_it_is_done_here(monkeypatch: pytest.MonkeyPatch):
+    def refuse() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", refuse)
+    assert spread(squared, range(3), 2) == [(0, False), (1, False), (4, False)]
+
+
+def test_children_that_nobody_waits_for_are_no_trouble():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert spread(squared, range(3), 2) == [(0, True), (1, True), (4, True)]
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 KILLED = """

@@ -109,6 +109,10 @@ def test_a_canary_is_at_least_a_batch(tmp_path: Path):
     assert packed(tmp_path, ROOMY, 160, first_requests=3) == [30, 100, 30]
 
 
+def test_a_canary_is_never_larger_than_a_batch_may_be(tmp_path: Path):
+    assert packed(tmp_path, ROOMY, 200, first_requests=150) == [100, 100]
+
+
 def test_what_waits_keeps_its_order(tmp_path: Path):
     kept = Kept()
     one = packer(tmp_path, ROOMY, kept)

@@ -130,3 +130,11 @@ def test_half_a_nano_dollar_is_rounded_to_the_even_one():
     columns = {name: [1, 3, 5] if name == "input_tokens" else [0] * 3 for name in Usage.__struct_fields__}
     column, _ = costs(tiers, columns)
     assert column.to_pylist() == [Decimal("0E-9"), Decimal("2E-9"), Decimal("2E-9")]
+
+
+def test_a_billion_tokens_at_the_highest_price_there_is_still_have_a_cost():
+    """A server that counts nonsense must not keep a shard from ever being settled."""
+    tiers = (Rates(*[Decimal(600)] * 4),)
+    columns = {name: [999_999_999] for name in Usage.__struct_fields__}
+    column, total = costs(tiers, columns)
+    assert column.to_pylist() == [RateCard(tiers, tiers).batch_cost(Usage(*[999_999_999] * 4))] == [total]

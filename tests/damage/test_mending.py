@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from pydantic import Field
 
-from batchjobs.collect import cancel, mend_job
+from batchjobs.collect import cancel, judge_of, mend_job
 from batchjobs.judge import Judge
 from batchjobs.rounds import one_pass, project
 from batchjobs.settle import settle_again
@@ -161,3 +162,12 @@ def test_raw_files_that_nobody_has_are_said_and_their_answers_stay(world: World)
     assert raw_of(world, job).name in sentence
     assert world.job(job.id).succeeded == 6
     assert world.sql("SELECT count(*) FROM label") == [(6,)]
+
+
+def test_money_in_the_words_of_an_earlier_release_is_the_same_money(world: World):
+    job = world.run(world.write(documents(6)))
+    shard = job.shards[0]
+    zeros = {name: f"{shard.settlement[name]}000" for name in ("cost", "sync_cost")}
+    old = structs.replace(shard, settlement=shard.settlement | zeros)
+    settle_again(world.desk(), job, old, old.files, judge_of(world.desk(), job))
+    assert world.job(job.id) == job

@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from providers import lines
 from providers.contract import Outcome, Prompt, Revision, Undecodable
 from tests.providers.kit import (
     CASES,
@@ -274,3 +276,22 @@ def test_quoted_member_names_inside_the_text_are_no_twins(case: tuple[str, str],
 def test_a_member_named_like_ours_deeper_down_is_no_twin(case: tuple[str, str], line: bytes) -> None:
     new = b'{"echo":{"custom_id":"other","recordId":"other"},' + line[1:]
     assert format_of(case).decode(new).custom_id == "a-1"
+
+
+NAMED = msgspec.json.Decoder(lines.Named)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b'{"custom_id":"a"}{"custom_id":"b"}\n',
+        b'{"custom_id":"a","x":"\xff\xfe"}\n',
+        b'{"custom_id":"a",\n"x":1}\n',
+        b'{"custom_id":"a","x":',
+    ],
+)
+def test_a_line_that_cannot_be_read_is_nobodys_whatever_stands_beside_it(block: bytes):
+    assert lines.read_lines(NAMED, block) == []
+    good = b'{"custom_id":"c"}\n'
+    assert [one.custom_id for one in lines.read_lines(NAMED, good + block)] == ["c"]
+    assert [one.custom_id for one in lines.read_lines(NAMED, good * 3)] == ["c"] * 3

@@ -91,3 +91,9 @@ def test_keys_with_signs_of_xml_are_listed(flaky_store: S3Store):
     for key in ("a'b", "a(1)!*"):
         flaky_store.create(key, b"")
     assert list(flaky_store.keys("a")) == ["a'b", "a(1)!*"]
+
+
+def test_reading_everything_afresh_writes_no_copies_again(known_store: S3Store, tmp_path: Path):
+    before = sum(path.stat().st_size for path in (tmp_path / "copies").iterdir())
+    look(known_store, afresh=True)
+    assert sum(path.stat().st_size for path in (tmp_path / "copies").iterdir()) == before
