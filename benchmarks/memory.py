@@ -135,7 +135,7 @@ def draw(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
         axes.plot(sizes, largest, "x--", color=colour, alpha=0.6, label=f"{name}, largest process")
         if points and points[-1]["stopped"]:
             axes.annotate(
-                points[-1]["stopped"], (sizes[-1], points[-1]["all_mb"]), (-60, 8), textcoords="offset points"
+                points[-1]["stopped"], (sizes[-1], points[-1]["all_mb"]), (-150, 2), textcoords="offset points"
             )
     axes.axhline(GOAL_MB, color="grey", linewidth=1, linestyle=":", label=f"goal: {GOAL_MB} MB in every process")
     axes.set(xscale="log", yscale="log", xlabel="items", ylabel="peak memory, MB")
