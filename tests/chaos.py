@@ -114,10 +114,14 @@ def figures() -> str:
         ("looks of an analyst meanwhile", "concurrency", "looks"),
     ]
     numbers = [f"| {what} | {total(last, *where):,} | {total(every, *where):,} |" for what, *where in rows]
-    matrix = last[0].get("kill", {}).get("tried_of_planned", {})
-    killed = [f"| killed at: {breadth} | {tried:,} of {planned:,} | |" for breadth, (tried, planned) in matrix.items()]
+    matrix = {
+        f"killed at: {place}": pair for place, pair in last[0].get("kill", {}).get("tried_of_planned", {}).items()
+    }
+    sweep = last[0].get("sweep", {})
+    matrix["failed: effects of a night, once and from then on"] = [sweep.get("tried", 0), sweep.get("effects", 0)]
+    parts = [f"| {what} | {tried:,} of {planned:,} | |" for what, (tried, planned) in matrix.items()]
     title = f"the last campaign ({last[0]['at']}, {last[0]['minutes']:.0f} minutes, seed {last[0]['seed']})"
-    return "\n".join([f"| figure | {title} | all {len(every)} |", "|---|---|---|", *numbers, *killed])
+    return "\n".join([f"| figure | {title} | all {len(every)} |", "|---|---|---|", *numbers, *parts])
 
 
 def quote() -> None:
