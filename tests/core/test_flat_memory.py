@@ -66,5 +66,4 @@ def watched(process: psutil.Process) -> tuple[float, int]:
 def test_ten_shards_need_no_more_memory_than_one(tmp_path: Path):
     (one, _), (ten, processes) = night(tmp_path / "one", 3_000), night(tmp_path / "ten", 30_000)
     assert ten < one + GROWTH_MAX_MB
-    assert ten < 300
     assert processes == 1 + min(len(os.sched_getaffinity(0)), 8) or len(os.sched_getaffinity(0)) == 1
