@@ -52,9 +52,14 @@ def test_an_embedding_costs_its_input_alone():
     assert card.batch_cost(Usage(input_tokens=1_000_000, output_tokens=1_000)) == Decimal("0.01")
 
 
-def test_a_model_without_a_batch_price_is_refused_instead_of_guessed():
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "no-such-model"), ("openai", "gpt-5.1-codex-mini"), ("anthropic", "claude-sonnet-4-0")],
+)
+def test_a_model_without_a_batch_price_is_refused_instead_of_guessed(provider: str, model: str):
+    """Also one of which the list knows the full price."""
     with pytest.raises(UsageError, match="--no-price"):
-        quote("openai", "no-such-model", NOON)
+        quote(provider, model, NOON)
 
 
 BEDROCK = [
