@@ -15,7 +15,7 @@ from msgspec import Struct
 from providers.anthropic_format import ADDRESS_VARIABLE, KEY_VARIABLE, STATES, AnthropicFormat
 from providers.contract import Connection, Found, Gone, RawFile, Refused, ShardFile, State, Status, Tag, Unavailable
 from providers.failures import buying, patient, reading, retry_after_s
-from providers.lines import split
+from providers.lines import known, split
 
 if TYPE_CHECKING:
     import anthropic
@@ -59,6 +59,9 @@ class _Page(Struct):
 
 class _Owner(Struct):
     custom_id: str
+
+
+known(_Batch, _Bought, _Page, _Owner)
 
 
 def address() -> str:

@@ -31,6 +31,7 @@ from providers.contract import (
     Unavailable,
 )
 from providers.failures import buying, patient, reading, retry_after_s
+from providers.lines import known
 
 if TYPE_CHECKING:
     import tenacity
@@ -102,6 +103,9 @@ class _Bought(Struct, rename="camel"):
 class _Page(Struct, rename="camel"):
     summaries: list[_Job] = msgspec.field(name="invocationJobSummaries")
     next_token: str | None = None
+
+
+known(_Job, _Manifest, _Bought, _Page)
 
 
 def address() -> str:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from providers import aws
 from providers.contract import Gone, Limits, Measured, Unavailable
 from providers.failures import reading
+from providers.lines import known
 
 SERVICE = "service-quotas"
 TIMEOUT_S = 10.0
@@ -41,6 +42,9 @@ class _Quota(Struct):
 class _Page(Struct):
     quotas: list[_Quota] = msgspec.field(name="Quotas")
     token: str | None = msgspec.field(default=None, name="NextToken")
+
+
+known(_Page)
 
 
 def measure(limits: Limits, model: str, options: Mapping[str, str]) -> Measured:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from providers.contract import Connection, Found, Gone, RawFile, ShardFile, State, Status, Tag, Trace, Unavailable
 from providers.failures import buying, patient, reading, retry_after_s
+from providers.lines import known
 from providers.openai_batches import Batch, Page, bought_id, carries, label, moment, page_of, status_of
 from providers.openai_format import OpenAIFormat, endpoint_of, served
 from providers.profiles import OPENAI, Profile
@@ -39,6 +40,9 @@ class _File(Struct):
 
 class _Deleted(Struct):
     deleted: bool
+
+
+known(_File, _Deleted)
 
 
 @dataclass(frozen=True, slots=True)

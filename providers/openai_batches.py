@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from providers.contract import LineError, State, Status, Tag
+from providers.lines import known
 from providers.profiles import OPENAI, Profile
 
 MESSAGE_LENGTH = 500
@@ -55,6 +56,9 @@ class Page(Struct):
     data: list[Batch] | None = None
     has_more: bool | None = False
     value: list[Batch] | None = None
+
+
+known(Batch, Bought, Page)
 
 
 def bought_id(answer: object) -> str:

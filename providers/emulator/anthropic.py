@@ -27,6 +27,9 @@ class _Create(msgspec.Struct):
     requests: list[items.Item]
 
 
+_CREATE = msgspec.json.Decoder(_Create)  # made here: two threads that are the first to use a type end the process
+
+
 VARIABLES = {"ANTHROPIC_BASE_URL": "{url}", "ANTHROPIC_API_KEY": "{key}"}
 
 
@@ -115,7 +118,7 @@ class Anthropic:
     def _entries(self, call: Call) -> list[items.Item]:
         """The synchronous checks of a create (PROVIDERS §10)."""
         try:
-            entries = msgspec.json.decode(self._body(call), type=_Create).requests
+            entries = _CREATE.decode(self._body(call)).requests
         except msgspec.DecodeError as wrong:
             raise self._problem(400, f"requests: {str(wrong).split(' - at ')[0]}") from None
         if not entries:

@@ -65,6 +65,9 @@ class _Params(msgspec.Struct, forbid_unknown_fields=True):
     tool_choice: Raw = ABSENT
 
 
+_PARAMS = msgspec.json.Decoder(_Params)  # made here: two threads that are the first to use a type end the process
+
+
 class Item(msgspec.Struct):
     """One entry of a create."""
 
@@ -133,7 +136,7 @@ class Models:
 
 def _read(params: bytes) -> _Params:
     try:
-        return msgspec.json.decode(params, type=_Params)
+        return _PARAMS.decode(params)
     except msgspec.ValidationError as wrong:
         message = str(wrong)
         missing = re.search(r"missing required field `(\w+)`", message)
