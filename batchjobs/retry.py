@@ -99,7 +99,7 @@ def _requests(desk: Desk, shard: Shard, lines: Format, again: dict[str, Revision
         table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
     rows, size = [], 0
     with desk.intact(shard.plan.key) as path:
-        for line, *named in zip(raw_lines(path), *(table[name] for name in columns), strict=False):
+        for line, *named in zip(raw_lines(path), *(table[name] for name in columns), strict=True):
             number, item_id, key, summary = named
             if key in again:
                 rows.append((number, item_id, key, _revised(lines, line, again[key]), summary))
