@@ -37,7 +37,7 @@ class Part:
 PARTS = (
     Part("sweep", 0.05),
     Part("concurrency", 0.05),
-    Part("simulation", 0.4, more=("--programs", "23000")),
+    Part("simulation", 0.4, more=("--programs", "23500")),
     Part("kill", 0.5, stores=True, more=("--random", "100", "--workers", "3")),
 )
 
