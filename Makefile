@@ -80,6 +80,10 @@ bench-shards: setup ## a job of 1,000 shards: what polling, `status` on a direct
 	$(BIN)/python -m benchmarks.shards
 	$(BIN)/python -m benchmarks.tables
 
+bench-overlap: setup ## a night over a slow line to the provider and an S3 store: in one order, and one step ahead
+	$(BIN)/python -m benchmarks.overlap
+	$(BIN)/python -m benchmarks.tables
+
 bench-memory: .venv/ready .venv-rivals/batchjobs/tried $(RIVALS) ## memory of all processes over 10,000 to 1,000,000 items, ours and a rival's, and the plot
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.tables
@@ -109,4 +113,4 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/rival-llm-batch-py.in -o requirements/rival-llm-batch-py.txt
 	uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/rival-llm-batch-inference.in -o requirements/rival-llm-batch-inference.txt
 
-.PHONY: help setup coverage mutants demo test conformance nights chaos bench bench-shards bench-memory bench-million lint lock audit sbom
+.PHONY: help setup coverage mutants demo test conformance nights chaos bench bench-shards bench-overlap bench-memory bench-million lint lock audit sbom

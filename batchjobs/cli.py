@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -375,7 +376,17 @@ def main() -> NoReturn:
         code = _say_stopped("Stopped: nobody reads the output any more. The same command goes on from here.")
     except Exception as error:  # noqa: BLE001 -- the edge: one sentence instead of a traceback
         code = _stopped() if asked_to_stop else _explain(error, verbose)  # DuckDB raises its own when interrupted
-    sys.exit(code if isinstance(code, int) else 0)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, at once also where threads still wait for a provider: Python itself would wait with them."""
+    if threading.active_count() > 1:
+        with suppress(OSError, ValueError):  # a closed pipe, a closed stream
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _stop_on_signals() -> list[int]:

@@ -1,96 +1,156 @@
 """Collecting: the provider's bytes into our store, then outcomes, then what to try again; each step can be repeated."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
+from batchjobs.beside import beside, one_ahead
+from batchjobs.crew import crew, workers_for
 from batchjobs.desk import Desk
+from batchjobs.download import Copy, answered, counted, downloaded, whole
 from batchjobs.errors import Unreachable, UsageError
 from batchjobs.grace import still_due
 from batchjobs.jobs import Job, load_job, reread
-from batchjobs.judge import Judge
+from batchjobs.judge import Judge, Judging
 from batchjobs.plan import Plan
 from batchjobs.retry import plan_retry
 from batchjobs.settle import keep, settle, settle_again
 from batchjobs.shards import Phase, Shard
 from batchjobs.task_files import fingerprint, load_task
 from batchjobs.tasks import Task
-from providers.contract import Format, Gone, Provider, RawFile, Unavailable
+from providers.contract import Gone, Unavailable
 from storage.contract import Damaged, Missing
 from storage.layout import raw_key
 
 DOWNLOADS_MAX = 3  # of a file that comes out shorter than the provider's own count, before it is taken as it is
+ANSWER_BYTES_LIKELY = 2_000  # of the result line of a request
 
 
 def collect(desk: Desk, job: Job, tokens: int | None = None) -> list[str]:
     """Fetch, settle and plan retries for every shard that is ready; returns sentences of trouble.
 
-    `tokens` is the room of the provider's queue, if known. Raises UsageError for a task that is not here, Unreachable.
+    While one shard is dealt with, the next one's results are on their way, and no more than those. `tokens` is the room
+    of the provider's queue, if known. Raises UsageError for a task that is not here, Unreachable.
     """
-    troubles = []
-    for shard in job.shards:
-        try:
-            job = _bring_forward(desk, job, shard, tokens)
-        except Unavailable as error:
-            if error.kind == "blocked":
-                raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
-            troubles.append(f"shard {shard.plan.id}: results not fetched yet: {error} They are asked for again.")
-        except (Damaged, Missing) as error:
-            troubles.append(f"shard {shard.plan.id}: {error}")
-    return troubles
+    ready = [shard for shard in job.shards if shard.phase in (Phase.ended, Phase.fetched) or job.retry_due(shard)]
+    if not ready:
+        return []
+    with _judging(desk, job, ready) as judging, desk.spool() as spool, beside(min(desk.env.threads, 1)) as begin:
+        downloads = one_ahead(begin, _downloads(desk, job, ready, spool))
+        return _Collector(desk, judging, downloads, spool, tokens).collect(job, ready)
 
 
-def _bring_forward(desk: Desk, job: Job, shard: Shard, tokens: int | None) -> Job:
-    if shard.phase is Phase.ended and shard.end.get("code") == "gone":
-        _note_gone(desk, job, shard, shard.end.get("message", ""))
-        job, shard = _reread(desk, job, shard)
-    elif shard.phase is Phase.ended:
-        fetch(desk, job, shard, desk.provider_of(job.plan))
-        job, shard = _reread(desk, job, shard)
-    if shard.phase is Phase.fetched:
-        _settle(desk, job, shard)
-        job, shard = _reread(desk, job, shard)
-    if job.retry_due(shard):
-        _plan_retry(desk, job, shard, tokens)
-        job, shard = _reread(desk, job, shard)
-    return job
-
-
-def _reread(desk: Desk, job: Job, shard: Shard) -> tuple[Job, Shard]:
-    job = reread(desk.store, job, shard)
-    return job, next(s for s in job.shards if s.plan.id == shard.plan.id)
-
-
-def _settle(desk: Desk, job: Job, shard: Shard) -> None:
-    judge = judge_of(desk, job)
+@contextmanager
+def _judging(desk: Desk, job: Job, ready: Sequence[Shard]) -> Iterator[Judging | UsageError]:
+    """What judges answers, with workers where they are worth it, forked before any thread begins; or why nobody can."""
     try:
-        settle(desk, job, shard, judge)
-    except (Damaged, Missing):
-        lost = unreadable(desk, _copies(shard))
-        if not lost:
-            raise
-        fetch_again(desk, job, shard, lost)
-        settle(desk, *_reread(desk, job, shard), judge)
+        judge = judge_of(desk, job)
+    except UsageError as error:
+        yield error
+        return
+    with crew(judge.judged, workers_for(sum(map(_answer_bytes, ready)))) as judging:
+        yield judging
+
+
+def _answer_bytes(shard: Shard) -> int:
+    """How much there is to judge; a guess where it has not been fetched yet."""
+    if shard.phase is Phase.ended:
+        return shard.plan.requests * ANSWER_BYTES_LIKELY
+    return sum(file["bytes"] for file in shard.files) if shard.phase is Phase.fetched else 0
+
+
+Download = Callable[[], list[Copy]]
+
+
+def _downloads(desk: Desk, job: Job, ready: Sequence[Shard], spool: Path) -> Iterator[Download]:
+    for shard in filter(_to_fetch, ready):
+        yield partial(downloaded, desk.provider_of(job.plan).inner, shard.batch_id, spool / shard.plan.id)
+
+
+def _to_fetch(shard: Shard) -> bool:
+    return shard.phase is Phase.ended and shard.end.get("code") != "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class _Collector:
+    """Takes the shards of a job as far as they go; `downloads` are the first ones of those to fetch, in their order.
+
+    Where nobody can judge answers they are fetched all the same, and nothing is bought again.
+    """
+
+    desk: Desk
+    judging: Judging | UsageError
+    downloads: Iterator[Download]
+    spool: Path  # of the downloads
+    tokens: int | None
+
+    def collect(self, job: Job, ready: Sequence[Shard]) -> list[str]:
+        troubles = []
+        for shard in ready:
+            download = next(self.downloads) if _to_fetch(shard) else None
+            try:
+                job = self._bring_forward(job, shard, download)
+            except Unavailable as error:
+                if error.kind == "blocked":
+                    raise Unreachable(f"{error} Fix it and run the same command again.", passing=False) from None
+                troubles.append(f"shard {shard.plan.id}: results not fetched yet: {error} They are asked for again.")
+            except (Damaged, Missing) as error:
+                troubles.append(f"shard {shard.plan.id}: {error}")
+            finally:
+                shutil.rmtree(self.spool / shard.plan.id, ignore_errors=True)
+        if isinstance(self.judging, UsageError):
+            raise self.judging
+        return troubles
+
+    def _bring_forward(self, job: Job, shard: Shard, download: Download | None) -> Job:
+        if download is not None:
+            fetch(self.desk, job, shard, download)
+            job, shard = self._reread(job, shard)
+        elif shard.phase is Phase.ended:
+            _note_gone(self.desk, job, shard, shard.end.get("message", ""))
+            job, shard = self._reread(job, shard)
+        if isinstance(self.judging, UsageError):
+            return job
+        if shard.phase is Phase.fetched:
+            self._settle(job, shard, self.judging)
+            job, shard = self._reread(job, shard)
+        if job.retry_due(shard):
+            self._plan_retry(job, shard)
+            job, shard = self._reread(job, shard)
+        return job
+
+    def _reread(self, job: Job, shard: Shard) -> tuple[Job, Shard]:
+        job = reread(self.desk.store, job, shard)
+        return job, next(s for s in job.shards if s.plan.id == shard.plan.id)
+
+    def _settle(self, job: Job, shard: Shard, judging: Judging) -> None:
+        try:
+            settle(self.desk, job, shard, judging)
+        except (Damaged, Missing):
+            lost = unreadable(self.desk, _copies(shard))
+            if not lost:
+                raise
+            fetch_again(self.desk, job, shard, lost)
+            settle(self.desk, *self._reread(job, shard), judging)
+
+    def _plan_retry(self, job: Job, shard: Shard) -> None:
+        try:
+            plan_retry(self.desk, job, shard, tokens=self.tokens)
+        except (Damaged, Missing):
+            if not unreadable(self.desk, _tables(shard)):
+                raise
+            mend(self.desk, job, shard)
+            plan_retry(self.desk, *self._reread(job, shard), tokens=self.tokens)
 
 
 def judge_of(desk: Desk, job: Job) -> Judge:
     """Who judges the answers of a job. Raises UsageError when its task is not here any more."""
     return Judge(desk.format(job.plan.provider, job.plan.endpoint), task_of(job.plan).result)
-
-
-def _plan_retry(desk: Desk, job: Job, shard: Shard, tokens: int | None) -> None:
-    try:
-        plan_retry(desk, job, shard, tokens=tokens)
-    except (Damaged, Missing):
-        if not unreadable(desk, _tables(shard)):
-            raise
-        mend(desk, job, shard)
-        plan_retry(desk, *_reread(desk, job, shard), tokens=tokens)
 
 
 def task_of(plan: Plan) -> Task:
@@ -107,38 +167,29 @@ def task_of(plan: Plan) -> Task:
     return task
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """One result file in the spool. `ids`: whose results can be read in it; a line that was cut off is nobody's."""
+def fetch(desk: Desk, job: Job, shard: Shard, download: Download | None = None) -> None:
+    """Copy every result file into the store, then say so in the ledger. Raises Unavailable.
 
-    kind: str
-    path: Path
-    lines: int
-    bytes: int
-    sha256: str
-    ids: set[str]
-
-
-def fetch(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
-    """Copy every result file into the store, then say so in the ledger. Raises Unavailable."""
+    `download` is the first one, where it was begun before.
+    """
     try:
-        files = _copied(desk, job, shard, provider)
+        files = _copied(desk, job, shard, download)
     except (Gone, Unavailable) as error:
-        if not _is_gone(error, desk, job, shard, provider):
+        if not _is_gone(desk, job, shard, error):
             raise
         _note_gone(desk, job, shard, str(error))
     else:
         desk.append(job.id, shard.plan.id, shard.number, "fetched", {"files": files})
 
 
-def _is_gone(error: Gone | Unavailable, desk: Desk, job: Job, shard: Shard, provider: Provider) -> bool:
+def _is_gone(desk: Desk, job: Job, shard: Shard, error: Gone | Unavailable) -> bool:
     """Does the provider keep the results no more, by its word or by its silence?"""
     absent = isinstance(error, Unavailable) and error.kind == "absent"
-    return isinstance(error, Gone) or (absent and not still_due(desk, job, shard, _grace(provider), "results"))
+    return isinstance(error, Gone) or (absent and not still_due(desk, job, shard, _grace(desk, job), "results"))
 
 
-def _grace(provider: Provider) -> timedelta:
-    return timedelta(seconds=provider.format.limits.grace_s)
+def _grace(desk: Desk, job: Job) -> timedelta:
+    return timedelta(seconds=desk.provider_of(job.plan).format.limits.grace_s)
 
 
 def _note_gone(desk: Desk, job: Job, shard: Shard, why: str) -> None:
@@ -146,101 +197,45 @@ def _note_gone(desk: Desk, job: Job, shard: Shard, why: str) -> None:
     desk.append(job.id, shard.plan.id, shard.number, "fetched", {"files": [], "gone": why[:500]})
 
 
-def _download_whole(desk: Desk, job: Job, shard: Shard, provider: Provider, spool: Path) -> list[_Copy]:
+def _copied(desk: Desk, job: Job, shard: Shard, download: Download | None = None) -> list[dict[str, Any]]:
+    """Copy every result file into the store; what the ledger tells of the copies. Raises Gone, Unavailable."""
+    with desk.spool() as spool:
+        copies = enumerate(_download_whole(desk, job, shard, spool, download), start=1)
+        return [_keep(desk, job, shard, number, copy) for number, copy in copies]
+
+
+def _asked_now(download: Download, again: Download) -> list[Copy]:
+    """That results are absent is to be true now, and not when they were asked for ahead: it is counted in time."""
+    try:
+        return download()
+    except Unavailable as error:
+        if error.kind != "absent":
+            raise
+    return again()
+
+
+def _download_whole(desk: Desk, job: Job, shard: Shard, spool: Path, download: Download | None) -> list[Copy]:
     """A download can end early without an error (PROVIDERS §0.3), so lines are counted against the provider's word."""
-    done, failed = _counted(shard)
-    best: list[_Copy] = []
+    provider = desk.provider_of(job.plan)
+    done, failed = counted(shard)
+    best: list[Copy] = []
     most = -1
-    for attempt in range(1, DOWNLOADS_MAX + 1):
-        folder = spool / str(attempt)
-        folder.mkdir()
-        copies = [_download(raw, folder / raw.kind, provider.format) for raw in provider.raw(shard.batch_id)]
-        answered = _answered(copies, shard)
-        if done == 0 or _whole(answered, done, failed):
+    attempts = [partial(downloaded, provider.inner, shard.batch_id, spool / str(n)) for n in range(DOWNLOADS_MAX)]
+    for attempt in [partial(_asked_now, download, attempts[0]), *attempts[1:]] if download else attempts:
+        copies = provider.passed("raw-download", attempt)
+        answers = answered(copies, shard)
+        if done == 0 or whole(answers, done, failed):
             return copies
-        if (found := len(answered["output"] | answered["error"])) > most:
+        if (found := len(answers["output"] | answers["error"])) > most:
             best, most = copies, found
         desk.say(f"shard {shard.plan.id}: fewer results than the provider counts ({done}) arrived, asking again")
     # What is missing was paid and may still come. A loss that has just grown is a new one, with a period of its own.
-    if still_due(desk, job, shard, _grace(provider), f"some results, but for {most}"):
+    if still_due(desk, job, shard, _grace(desk, job), f"some results, but for {most}"):
         raise Unavailable(f"{done} results were counted, {most} can be read.")
     return best
 
 
-def _counted(shard: Shard) -> tuple[int, int]:
-    """How many results there are, and failed ones among them; where the provider does not say, one for each request."""
-    done, failed = shard.end.get("done"), shard.end.get("failed")
-    if done is None and not shard.end.get("rejected"):
-        return shard.plan.requests, shard.plan.requests
-    return done or 0, failed or 0
-
-
-def _whole(answered: dict[str, set[str]], done: int, failed: int) -> bool:
-    """Are as many answers here as were counted? The output is counted by itself: expired rows fill the error file."""
-    return len(answered["output"]) >= done - failed and len(answered["output"] | answered["error"]) >= done
-
-
-def _answered(copies: list[_Copy], shard: Shard) -> dict[str, set[str]]:
-    """Whose results can be read in which kind of file: twins and strangers make up for nobody.
-
-    In a batch that turns out to be another's, everybody's.
-    """
-    found: dict[str, set[str]] = {"output": set(), "error": set(), "batch": set()}
-    for copy in copies:
-        found[copy.kind] |= copy.ids
-    ours = {kind: {one for one in ids if one.startswith(shard.plan.id_prefix)} for kind, ids in found.items()}
-    return ours if shard.certain or any(ours.values()) else found
-
-
-def _download(raw: RawFile, path: Path, lines: Format) -> _Copy:
-    """Copy a result file to the disk, and note on the way whose results it holds."""
-    watch = _Watch(lines)
-    with path.open("wb") as out, zstandard.ZstdCompressor(level=3).stream_writer(out) as packed:
-        for chunk in raw.chunks:
-            packed.write(chunk)
-            watch.see(chunk)
-    watch.end()
-    return _Copy(raw.kind, path, watch.lines, watch.size, watch.sha.hexdigest(), watch.ids)
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Sees a file go by."""
-
-    format: Format
-    sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    lines: int = 0
-    size: int = 0
-    ids: set[str] = field(default_factory=set)
-    rest: list[bytes] = field(default_factory=list)  # of the line that has not ended yet
-
-    def see(self, chunk: bytes) -> None:
-        self.sha.update(chunk)
-        self.size += len(chunk)
-        end = chunk.rfind(b"\n") + 1
-        if end:
-            self._count(b"".join((*self.rest, chunk[:end])))
-            self.rest = []
-        self.rest.append(chunk[end:])
-
-    def end(self) -> None:
-        """The last line, if no line break ended it."""
-        if last := b"".join(self.rest):
-            self._count(last)
-
-    def _count(self, block: bytes) -> None:
-        self.lines += block.count(b"\n") + (not block.endswith(b"\n"))
-        self.ids.update(self.format.whose(block))
-
-
-def _copied(desk: Desk, job: Job, shard: Shard, provider: Provider) -> list[dict[str, Any]]:
-    """Copy every result file into the store; what the ledger tells of the copies. Raises Gone, Unavailable."""
-    with desk.spool() as spool:
-        copies = enumerate(_download_whole(desk, job, shard, provider, spool), start=1)
-        return [_keep(desk, job, shard, number, copy) for number, copy in copies]
-
-
-def _keep(desk: Desk, job: Job, shard: Shard, number: int, copy: _Copy) -> dict[str, Any]:
+def _keep(desk: Desk, job: Job, shard: Shard, number: int, copy: Copy) -> dict[str, Any]:
     def key_of(sha8: str, free: int) -> str:
         return raw_key(job.id, shard.plan.id, free, copy.kind, sha8)
 
@@ -254,11 +249,10 @@ def fetch_again(desk: Desk, job: Job, shard: Shard, lost: Sequence[str]) -> None
     Raises Unavailable; Damaged where the provider keeps them no more, unless the job was cancelled: a damaged copy may
     be all there is, and only a person says that nobody has a better one.
     """
-    provider = desk.provider_of(job.plan)
     try:
-        told: dict[str, Any] = {"files": _copied(desk, job, shard, provider)}
+        told: dict[str, Any] = {"files": _copied(desk, job, shard)}
     except (Gone, Unavailable) as error:
-        if not _is_gone(error, desk, job, shard, provider):
+        if not _is_gone(desk, job, shard, error):
             raise
         if not job.cancelled:
             raise Damaged(
@@ -294,10 +288,11 @@ def mend(desk: Desk, job: Job, shard: Shard) -> None:
         raise Damaged(f"{', '.join(_tables(shard))}: its job was purged, so it cannot be made again: restore it.")
     if lost:
         try:
-            files = _copied(desk, job, shard, desk.provider_of(job.plan))
+            files = _copied(desk, job, shard)
         except Gone as error:
             raise Damaged(f"{_lost(lost, error)}: restore it.") from None
-    settle_again(desk, job, shard, files, judge_of(desk, job))
+    with crew(judge_of(desk, job).judged, workers_for(sum(file["bytes"] for file in files))) as judging:
+        settle_again(desk, job, shard, files, judging)
 
 
 def unreadable(desk: Desk, keys: Iterable[str]) -> list[str]:

@@ -44,16 +44,20 @@ def workers_for(size_bytes: int) -> int:
 
 @contextmanager
 def crew(work: Callable[[C], R], workers: int) -> Iterator[Callable[[Iterable[C]], Iterator[R]]]:
-    """`map` for `work` and chunks, in order, by so many processes; by this one where there are none."""
+    """`map` for `work` and chunks, in order, by so many processes; by this one where there are none.
+
+    For one after the other: who begins the next takes what is left of the one before away from it.
+    """
     pipes: list[Connection] = []
     children: list[int] = []
+    under_way: deque[tuple[Connection, C]] = deque()
     try:
         with suppress(OSError):  # no room for one more process: those there are will do
             for _ in range(workers):
                 ours, child = _worker(work)
                 pipes.append(ours)
                 children.append(child)
-        yield lambda chunks: _spread(work, chunks, pipes)
+        yield lambda chunks: _spread(work, chunks, pipes, under_way)
     finally:
         for pipe, child in zip(pipes, children, strict=True):
             pipe.close()
@@ -77,11 +81,15 @@ def _worker(work: Callable[[C], R]) -> tuple[Connection, int]:
     return ours, child
 
 
-def _spread(work: Callable[[C], R], chunks: Iterable[C], pipes: list[Connection]) -> Iterator[R]:
+def _spread(
+    work: Callable[[C], R], chunks: Iterable[C], pipes: list[Connection], under_way: deque[tuple[Connection, C]]
+) -> Iterator[R]:
     if not pipes:
         yield from map(work, chunks)
         return
-    under_way: deque[tuple[Connection, C]] = deque()
+    while under_way:  # for somebody who gave up: what comes of it is no answer to us
+        with suppress(EOFError, OSError):
+            under_way.popleft()[0].recv()
     for pipe, chunk in zip(cycle(pipes), chunks, strict=False):
         done = [_result(work, *under_way.popleft())] if len(under_way) == len(pipes) else []
         with suppress(OSError):  # it died: nothing comes back either

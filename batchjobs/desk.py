@@ -20,7 +20,7 @@ from batchjobs.errors import Unreachable, UsageError
 from batchjobs.observed import ObservedProvider, ObservedStore
 from batchjobs.plan import Plan
 from batchjobs.settings import Settings
-from providers.contract import Format, Provider
+from providers.contract import Format
 from storage import open_store
 from storage.content import intact
 from storage.contract import Conflict, ObjectStore
@@ -49,9 +49,9 @@ class Desk:
     say: Callable[[str], None] = _silent
     dirty: bool = True  # the analysts' file may lack something: at first for all we know, then after every write
     written: int = 0  # ledger records by this command
-    _providers: dict[tuple[str, str], Provider] = field(default_factory=dict)
+    _providers: dict[tuple[str, str], ObservedProvider] = field(default_factory=dict)
 
-    def provider_of(self, plan: Plan) -> Provider:
+    def provider_of(self, plan: Plan) -> ObservedProvider:
         """The provider a job was made for. Raises Unreachable when the environment now names another address.
 
         Its answers would be stored as the first one's, and its "unknown batch" taken for a lost one.
@@ -65,7 +65,7 @@ class Desk:
             )
         return self.provider(plan.provider, plan.endpoint)
 
-    def provider(self, name: str, endpoint: str) -> Provider:
+    def provider(self, name: str, endpoint: str) -> ObservedProvider:
         if (name, endpoint) not in self._providers:
             need_sdk(name)
             self._providers[name, endpoint] = ObservedProvider(

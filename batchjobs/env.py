@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-ASKS = 8  # at a fifth of a second each 2,400 a minute, about what providers allow
+THREADS = 8  # asking about batches, a fifth of a second each, they come to what providers allow: 2,400 a minute
 
 
 def _no_fault(_point: str) -> None:
@@ -21,7 +21,7 @@ def _no_fault(_point: str) -> None:
 class Env:
     """`fault(point)` is called on both sides of every durable effect; a test makes it raise, or kill the process.
 
-    `asks` is how many batches the provider is asked about at a time.
+    `threads` is how many things at a time may be waited for, where waiting is free; with none, all goes in one order.
     """
 
     now: Callable[[], datetime]
@@ -29,7 +29,7 @@ class Env:
     new_id: Callable[[], str]
     fault: Callable[[str], None] = _no_fault
     by: str = ""
-    asks: int = 1
+    threads: int = 0
 
 
 def real_env() -> Env:
@@ -47,7 +47,7 @@ def real_env() -> Env:
         new_id=lambda: secrets.token_hex(8),
         fault=fault,
         by=by,
-        asks=ASKS,
+        threads=THREADS,
     )
 
 

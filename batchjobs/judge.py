@@ -1,6 +1,6 @@
 """Judging: a result line becomes one outcome. Pure, so that it can be done in any process, a block at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +84,9 @@ class Judged:
 
     columns: list[Sequence[Any]]
     undecodable: list[int]
+
+
+Judging = Callable[[Iterable[Block]], Iterator[Judged]]  # what came of each block, in order
 
 
 def columns_of(rows: Sequence[Row]) -> list[Sequence[Any]]:

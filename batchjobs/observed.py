@@ -1,19 +1,21 @@
 """Fault points on both sides of every durable effect: the store's creations and the provider's paid calls."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from providers.contract import Format, Found, Provider, RawFile, ShardFile, Status, Tag
+from batchjobs.beside import beside
+from providers.contract import Format, Found, Provider, ShardFile, Status, Tag
 from storage.contract import ObjectStore
 
 Fault = Callable[[str], None]
+R = TypeVar("R")
 
 
 class _Event(msgspec.Struct):
@@ -75,7 +77,7 @@ class ObservedStore:
 
 @dataclass(frozen=True, slots=True)
 class ObservedProvider:
-    """A provider whose every call passes a fault point before and after."""
+    """A provider whose every call passes a fault point before and after; downloads are called through `passed`."""
 
     inner: Provider
     fault: Fault
@@ -87,62 +89,37 @@ class ObservedProvider:
     def close(self) -> None:
         self.inner.close()
 
+    def passed(self, call: str, answer: Callable[[], R]) -> R:
+        """What a call of that name gives, between its two points, whoever makes it."""
+        self.fault(f"{call}.before")
+        result = answer()
+        self.fault(f"{call}.after")
+        return result
+
     def stage(self, shard: ShardFile) -> str:
-        self.fault("stage.before")
-        staged = self.inner.stage(shard)
-        self.fault("stage.after")
-        return staged
+        return self.passed("stage", partial(self.inner.stage, shard))
 
     def create(self, shard: ShardFile, staged: str, tag: Tag) -> str:
-        self.fault("create.before")
-        ref = self.inner.create(shard, staged, tag)
-        self.fault("create.after")
-        return ref
+        return self.passed("create", partial(self.inner.create, shard, staged, tag))
 
     def find(self, shard: ShardFile, tag: Tag, since: datetime) -> list[Found]:
-        self.fault("find.before")
-        found = self.inner.find(shard, tag, since)
-        self.fault("find.after")
-        return found
+        return self.passed("find", partial(self.inner.find, shard, tag, since))
 
     def status(self, ref: str) -> Status:
-        return self.passed(partial(self.inner.status, ref))
-
-    def passed(self, answer: Callable[[], Status]) -> Status:
-        """A status between its two points."""
-        self.fault("status.before")
-        status = answer()
-        self.fault("status.after")
-        return status
-
-    def raw(self, ref: str) -> Iterator[RawFile]:
-        self.fault("raw-download.before")
-        yield from self.inner.raw(ref)
-        self.fault("raw-download.after")
+        return self.passed("status", partial(self.inner.status, ref))
 
     def cancel(self, ref: str) -> None:
-        self.fault("cancel.before")
-        self.inner.cancel(ref)
-        self.fault("cancel.after")
+        self.passed("cancel", partial(self.inner.cancel, ref))
 
     def forget(self, ref: str, staged: str) -> None:
-        self.fault("forget.before")
-        self.inner.forget(ref, staged)
-        self.fault("forget.after")
+        self.passed("forget", partial(self.inner.forget, ref, staged))
 
 
-def statuses(provider: Provider, refs: Sequence[str], asks: int) -> Generator[Callable[[], Status]]:
-    """How each batch is, as a call that returns it or raises what the asking raised; `asks` go ahead at a time.
+def statuses(provider: ObservedProvider, refs: Sequence[str], threads: int) -> Generator[Callable[[], Status]]:
+    """How each batch is, as a call that returns it or raises what the asking raised; so many are asked at a time.
 
-    Only the asking does: the fault points are passed where the answer is called for, in the order of `refs`.
+    Only the asking goes ahead: the fault points are passed where the answer is called for, in the order of `refs`.
     """
-    if asks == 1 or len(refs) < 2 or not isinstance(provider, ObservedProvider):
-        yield from (partial(provider.status, ref) for ref in refs)
-        return
-    with ThreadPoolExecutor(asks, "asking") as pool:
-        answers = [pool.submit(provider.inner.status, ref) for ref in refs]
-        try:
-            yield from (partial(provider.passed, answer.result) for answer in answers)
-        except GeneratorExit:  # nobody wants the others
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with beside(threads if len(refs) > 1 else 0) as begin:
+        answers = [begin(partial(provider.inner.status, ref)) for ref in refs]
+        yield from (partial(provider.passed, "status", answer) for answer in answers)

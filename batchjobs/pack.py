@@ -1,14 +1,16 @@
 """Packing: keyed requests become shards within the provider's limits. Buys nothing."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 import zstandard
 
+from batchjobs.beside import Begin, later
 from batchjobs.plan import ShardPlan
 from batchjobs.prices import Bill, RateCard, Rates
 from batchjobs.render import Requests
@@ -142,9 +144,10 @@ class _Draft:
 
 @dataclass(slots=True)
 class Packer:
-    """Fills shards one after the other and keeps them in the store.
+    """Fills shards one after the other and keeps them in the store, by `begin` each while the next is filled.
 
     Memory holds the requests that were added last, and the first ones of the next shard until they are enough for one.
+    The disk holds the shard that is filled and the one that is being kept.
     Where requests have an output limit of their own, it is that of all requests of this packer.
     """
 
@@ -160,7 +163,9 @@ class Packer:
     parent: str | None = None
     first_requests: int | None = None  # the canary: the first shard holds no more than this
     max_output_tokens: int | None = None
+    begin: Begin = later
     shards: list[ShardPlan] = field(default_factory=list)
+    _kept: Callable[[], None] = lambda: None
     _draft: _Draft | None = None
     _waiting: Requests = field(default_factory=Requests)
 
@@ -187,6 +192,7 @@ class Packer:
         """Keep what is left. Too little for a shard of its own joins its neighbour, as far as the provider allows."""
         self._put_waiting()
         self._keep()
+        self._kept()
 
     def _put_waiting(self) -> None:
         waiting, self._waiting = self._waiting, Requests()
@@ -258,15 +264,18 @@ class Packer:
         self._draft = None
 
     def _store(self, draft: _Draft) -> None:
-        """Its requests first, then which request is which item."""
+        """Begin to, once the one before is stored: its requests first, then which request is which item."""
         packed = not self.format.traits.reads_store
         key = shard_key(self.job, draft.id, file_sha8(draft.path), packed=packed)
         keys = requests_key(self.job, draft.id, file_sha8(draft.table.path))
-        self.store.create_from(key, draft.path)
-        self.store.create_from(keys, draft.table.path)
-        draft.path.unlink()
-        draft.table.path.unlink()
+        self._kept()
+        self._kept = self.begin(partial(self._move, {key: draft.path, keys: draft.table.path}))
         self.shards.append(self._shard_plan(draft, key, keys))
+
+    def _move(self, files: Mapping[str, Path]) -> None:
+        for key, path in files.items():
+            self.store.create_from(key, path)
+            path.unlink()
 
     def _shard_plan(self, draft: _Draft, key: str, keys: str) -> ShardPlan:
         return ShardPlan(

@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import zip_longest
 
+from batchjobs.beside import beside
+from batchjobs.decide import Hold, Policy, bounce_until, canary_hold
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable
 from batchjobs.grace import still_due
 from batchjobs.jobs import Job, load_job, reread
-from batchjobs.observed import statuses
-from batchjobs.send import Hold, Policy, Sender, bounce_until, canary_hold
+from batchjobs.observed import ObservedProvider, statuses
+from batchjobs.send import Sender
 from batchjobs.shards import Phase, Shard
-from providers.contract import Gone, Provider, State, Status, Unavailable
+from providers.contract import Gone, State, Status, Unavailable
 from storage.contract import Damaged, Missing
 from storage.redaction import as_code
 
@@ -40,7 +43,7 @@ def poll(desk: Desk, job: Job, others: Iterable[Job] = (), send: bool = True, ow
     seen = Round()
     provider = desk.provider_of(job.plan)
     sent = [shard for shard in job.shards if shard.phase is Phase.sent]
-    answers = statuses(provider, [shard.batch_id for shard in sent], desk.env.asks)
+    answers = statuses(provider, [shard.batch_id for shard in sent], desk.env.threads)
     with closing(answers):
         for shard, answer in zip(sent, answers, strict=True):
             _note(desk, job, shard, provider, answer, seen)
@@ -50,7 +53,9 @@ def poll(desk: Desk, job: Job, others: Iterable[Job] = (), send: bool = True, ow
     return seen
 
 
-def _note(desk: Desk, job: Job, shard: Shard, provider: Provider, answer: Callable[[], Status], seen: Round) -> None:
+def _note(
+    desk: Desk, job: Job, shard: Shard, provider: ObservedProvider, answer: Callable[[], Status], seen: Round
+) -> None:
     """Write down what has changed about one batch."""
     try:
         status = _in_words(answer())
@@ -74,7 +79,7 @@ def _note(desk: Desk, job: Job, shard: Shard, provider: Provider, answer: Callab
         desk.append(job.id, shard.plan.id, shard.number, *change)
 
 
-def _stop(shard: Shard, provider: Provider, seen: Round) -> None:
+def _stop(shard: Shard, provider: ObservedProvider, seen: Round) -> None:
     """A batch that was not told of its job's end: bought while `cancel` ran, or out of reach just then."""
     try:
         provider.cancel(shard.batch_id)
@@ -88,7 +93,7 @@ def _in_words(status: Status) -> Status:
     return replace(status, word=as_code(status.word), code=as_code(status.code), line_errors=errors)
 
 
-def _note_absence(desk: Desk, job: Job, shard: Shard, provider: Provider) -> None:
+def _note_absence(desk: Desk, job: Job, shard: Shard, provider: ObservedProvider) -> None:
     """A 404 proves nothing (PROVIDERS §2.9) until the provider has said nothing else for the whole grace period."""
     if still_due(desk, job, shard, timedelta(seconds=provider.format.limits.grace_s)):
         return
@@ -137,20 +142,20 @@ def _returned(desk: Desk, job: Job, shard: Shard, status: Status) -> dict[str, o
     }
 
 
-def _send_waiting(desk: Desk, job: Job, others: list[Job], provider: Provider, seen: Round, own: bool) -> None:
+def _send_waiting(desk: Desk, job: Job, others: list[Job], provider: ObservedProvider, seen: Round, own: bool) -> None:
     known = {s.batch_id for j in (job, *others) for s in j.shards if s.batch_id}
-    sender = Sender(desk, job, provider, known)
-    for shard in job.shards:
-        if shard.phase not in (Phase.planned, Phase.unknown):
-            continue
-        try:
-            hold = sender.step(shard, policy_for(desk, sender.job, others, shard, own))
-        except (Damaged, Missing) as error:
-            hold = Hold(str(error), needs_person=True)
-        if hold is None:
-            sender.job = reread(desk.store, sender.job, shard)
-        else:
-            seen.holds[shard.plan.id] = hold
+    waiting = [shard for shard in job.shards if shard.phase in (Phase.planned, Phase.unknown)]
+    with desk.spool() as spool, beside(min(desk.env.threads, 1)) as begin:
+        sender = Sender(desk, job, provider, known, spool, begin)
+        for shard, following in zip_longest(waiting, waiting[1:]):
+            try:
+                hold = sender.step(shard, policy_for(desk, sender.job, others, shard, own), following)
+            except (Damaged, Missing) as error:
+                hold = Hold(str(error), needs_person=True)
+            if hold is None:
+                sender.job = reread(desk.store, sender.job, shard)
+            else:
+                seen.holds[shard.plan.id] = hold
 
 
 def policy_for(desk: Desk, job: Job, others: list[Job], shard: Shard, own: bool = True) -> Policy:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from batchjobs.collect import collect
+from batchjobs.decide import Hold
 from batchjobs.desk import Desk
 from batchjobs.errors import BatchJobsError, Unreachable, UsageError
 from batchjobs.jobs import Job, load_all, load_job
 from batchjobs.poll import Round, poll, same_queue, token_limit
 from batchjobs.project import catch_up, publish, with_results
-from batchjobs.send import Hold
 from batchjobs.shards import Phase
 from storage.contract import StoreUnavailable
 from storage.results import Results

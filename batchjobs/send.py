@@ -4,220 +4,93 @@
                                                    ├─ refused ─► refused: nothing was bought, the shard waits
                                                    └─ unknown ─► nothing to write: an unanswered intent *is* unknown
 
-    unknown → look for the tag ─┬─ found ──────► sent (adopted)
-                                ├─ not found, and its tag makes it safe ──► the same purchase again
-                                └─ not found ──► hold; past the grace period, and only when told so: abandoned
-
-What to do is decided by two pure functions, `next_step` and `after_look`; the rest of the file does it.
+What to do is decided in `decide`, by two pure functions; here it is done.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
+from batchjobs.beside import Begin, later
+from batchjobs.decide import Abandon, Again, Drop, Hold, Look, Policy, Send, after_look, bounce_until, next_step
 from batchjobs.desk import Desk
 from batchjobs.errors import Unreachable
 from batchjobs.grace import remaining, still_due
 from batchjobs.jobs import JOB_LEDGER, Job, load_job, reread
+from batchjobs.observed import ObservedProvider
 from batchjobs.plan import ShardPlan
 from batchjobs.settle import settle_unsent, unpacked
 from batchjobs.shards import Phase, Shard
-from providers.contract import UNREACHED, Found, Gone, OutcomeUnknown, Provider, Refused, ShardFile, Tag, Unavailable
+from providers.contract import UNREACHED, Found, Gone, OutcomeUnknown, Refused, ShardFile, Tag, Unavailable
 from storage.contract import Damaged, StoreUnavailable
 from storage.layout import answers_prefix, raw_prefix
 from storage.ledger import lengths
 
-BOUNCE_WAIT_S = 60.0  # doubled at every refusal of the same shard
-BOUNCE_WAIT_MAX = timedelta(hours=1)  # a moment further ahead was written by a clock that was ahead itself
 CLOCK_AHEAD_MAX = timedelta(hours=26)  # when an intent was written: looked through before a purchase is given up
 _DROPPED = {"rejected", "stopping", "cancelled", "canceled"}
-CANARY_FAILURES_MAX = 0.2  # of the canary's requests, before the rest is held
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What a decision needs to know besides the shard."""
+class Ready:
+    """A shard that could be bought: its bytes as the provider gets them, and what the provider calls its upload."""
 
-    now: datetime
-    grace: timedelta
-    rebuy_unknown: bool = False
-    cancelled: bool = False
-    canary: "Hold | None" = None  # why the rest of the job must wait for its canary, if it must
-    room_tokens: int | None = None  # left in the provider's queue
-    queue_idle: bool = True  # nothing of ours is in it
-    room_cost: Decimal | None = None  # left under the cap
-    requests_min: int = 1  # of a batch, by the provider
-    idempotent: bool = False  # a purchase may be repeated with its own tag
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Buy it now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Ask the provider whether it was bought."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Leave it, for this reason."""
-
-    reason: str
-    over_budget: bool = False
-    needs_person: bool = False
-    on_others: bool = False  # waits for other shards of ours, not for time
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Settle it unsent: every request gets this outcome."""
-
-    outcome: str
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt:
-    """The batch is ours: write it down."""
-
-    ref: str
-    certain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """Repeat the purchase with its own tag: the provider buys it once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """The grace period is over and the person said so: take it as never bought."""
-
-
-Step = Send | Look | Hold | Drop
-
-
-def next_step(shard: Shard, policy: Policy) -> Step:
-    """What to do with a shard that is planned or unknown. Pure."""
-    if shard.phase is Phase.unknown:
-        return Look()
-    if policy.cancelled and not shard.plan.wanted:
-        return Drop("cancelled", "cancelled", "cancelled before it was sent")
-    if policy.canary is not None:
-        return policy.canary
-    if shard.not_before is not None and policy.now < shard.not_before <= policy.now + BOUNCE_WAIT_MAX:
-        return Hold(f"{shard.reason}; next try after {shard.not_before:%H:%M:%S} UTC")
-    if shard.plan.requests < policy.requests_min and not shard.plan.at_once:
-        return _too_few(shard, policy)
-    if policy.room_tokens is not None and shard.plan.tokens > policy.room_tokens:
-        return _no_room(shard, policy)
-    if policy.room_cost is not None and shard.plan.ceiling_cost > policy.room_cost:
-        return Hold(
-            f"over budget: it could cost ${shard.plan.ceiling_cost:.4f}, "
-            f"${max(policy.room_cost, Decimal(0)):.4f} is left under the cap",
-            over_budget=True,
-        )
-    return Send()
-
-
-def _too_few(shard: Shard, policy: Policy) -> Step:
-    """Packing joins what is too little with its neighbour; what has none cannot be a batch, and is never padded."""
-    fact = f"{shard.plan.requests} requests, and the provider takes batches of {policy.requests_min} or more"
-    return Drop("failed", "too_few_requests", f"{fact}: try them again together with others")
-
-
-def _no_room(shard: Shard, policy: Policy) -> Step:
-    if not policy.queue_idle:
-        return Hold("waiting for room in the provider's queue", on_others=True)
-    if shard.plan.requests == 1:
-        return Drop("failed", "queue_too_small", "this one request is larger than the provider's queue")
-    return Drop("errored", "queue_too_small", "the shard is larger than the provider's queue: packed anew, smaller")
-
-
-def after_look(shard: Shard, found: Sequence[Found], policy: Policy) -> Adopt | Again | Abandon | Hold:
-    """What to do after asking for an unknown purchase. Pure. Two batches for one tag are never silently picked from."""
-    sure = [batch for batch in found if batch.certain] or list(found)
-    if len(sure) == 1:
-        return Adopt(sure[0].ref, sure[0].certain)
-    if len(sure) > 1:
-        names = ", ".join(batch.ref for batch in sure)
-        return Hold(
-            f"{len(sure)} batches may be this shard ({names}): look at them and cancel the wrong one",
-            needs_person=True,
-        )
-    if left := remaining(shard.misses, policy.now, policy.grace):
-        if policy.idempotent and not policy.cancelled:
-            return Again()
-        return Hold(f"unknown purchase: asking the provider until {policy.now + left:%H:%M} UTC")
-    if policy.rebuy_unknown:
-        return Abandon()
-    return Hold("unknown purchase, not found at the provider: pass --rebuy-unknown to buy it again", needs_person=True)
-
-
-def canary_hold(job: Job, shard: Shard) -> Hold | None:
-    """Why a shard must wait for the canary, if it must: the first shard and its retries, judged together.
-
-    A person's `retry` of what failed gives the canary another chance; the rest follows when that goes well.
-    """
-    if not job.plan.canary or job.shards[0].plan.at_once or root_of(shard) == root_of(job.shards[0]):
-        return None
-    family = [one for one in job.shards if root_of(one) == root_of(job.shards[0])]
-    if any(one.phase is not Phase.settled or job.retry_due(one) for one in family):
-        return Hold("waiting for the canary", on_others=True)
-    bad = 1 - sum(one.counts.get("succeeded", 0) for one in family) / job.shards[0].plan.requests
-    if bad <= CANARY_FAILURES_MAX:
-        return None
-    reason = f"the canary failed: {bad:.0%} of its {job.shards[0].plan.requests} have no answer: see `failures`"
-    return Hold(reason, needs_person=True)
-
-
-def root_of(shard: Shard) -> str:
-    """The place in the plan that a shard and all its retries share."""
-    return shard.plan.id.split("-", 1)[1].partition("x")[0]
-
-
-def bounce_until(now: datetime, bounces: int, retry_after_s: float | None) -> datetime:
-    """When a refused shard may be tried again: the provider's own word, or twice as long every time."""
-    wait = retry_after_s if retry_after_s is not None else BOUNCE_WAIT_S * 2 ** min(bounces, 9)
-    return now + timedelta(seconds=min(wait, BOUNCE_WAIT_MAX.total_seconds()))
+    file: ShardFile
+    staged: str
 
 
 @dataclass(slots=True)
 class Sender:
-    """Does what was decided, one shard at a time. `known` are the batches that belong to other shards."""
+    """Does what was decided, one shard at a time. `known` are the batches that belong to other shards.
+
+    What is free may be begun before it is a shard's turn: unpacking and uploading, into the folder `spool`.
+    """
 
     desk: Desk
     job: Job
-    provider: Provider
+    provider: ObservedProvider
     known: set[str]
+    spool: Path
+    begin: Begin = later
+    _begun: dict[str, Callable[[], Ready]] = field(default_factory=dict)
 
-    def step(self, shard: Shard, policy: Policy) -> Hold | None:
-        """Take one shard one step further; returns why it is held, if it is. Raises Unreachable."""
+    def _prepare(self, shard: Shard) -> None:
+        if shard.plan.id not in self._begun:
+            self._begun[shard.plan.id] = self.begin(partial(self._ready, shard))
+
+    def _ready(self, shard: Shard) -> Ready:
+        self._require_unanswered(shard)
+        file = self._unpacked(shard.plan)
+        return Ready(file, shard.staged or self.provider.inner.stage(file))
+
+    def step(self, shard: Shard, policy: Policy, following: Shard | None = None) -> Hold | None:
+        """Take one shard one step further; returns why it is held, if it is. Raises Unreachable.
+
+        Where it is bought and the `following` one is to be bought after it, that one is made ready meanwhile.
+        """
         decision = next_step(shard, policy)
         if isinstance(decision, Look):
             return self._look(shard, policy)
         if isinstance(decision, Drop):
             settle_unsent(self.desk, self.job, shard, decision.outcome, decision.code, decision.message)
         elif isinstance(decision, Send):
+            self._prepare(shard)
+            then = following and next_step(following, policy.after(shard, self.job, following))
+            if following and isinstance(then, Send):
+                self._prepare(following)
             self._send(shard, policy)
         return decision if isinstance(decision, Hold) else None
 
     def _send(self, shard: Shard, policy: Policy) -> None:
-        self._require_unanswered(shard)
-        with self._file(shard.plan) as file:
-            staged = shard.staged or self._stage(file)
+        with self._staged(shard) as ready:
             tag = Tag(self.job.id, shard.plan.id, shard.sends + 1)
             intent = {
                 "send": tag.send,
-                "staged": staged,
+                "staged": ready.staged,
                 "body_sha256": shard.plan.body_sha256,
                 "provider": self.job.plan.provider,
                 "model": self.job.plan.model,
@@ -230,7 +103,7 @@ class Sender:
             if why := self._overtaken(shard, policy, number):
                 self._append(shard, number, "refused", {"kind": "later", "code": "overtaken", "message": why})
                 return
-            self._create(shard, file, staged, tag, number)
+            self._create(shard, ready, tag, number)
 
     def _overtaken(self, shard: Shard, policy: Policy, number: int) -> str:
         """Why the decision to buy holds no more, if another machine cancelled or spent since it was made.
@@ -261,17 +134,22 @@ class Sender:
                 "and nothing is bought again until they are restored."
             )
 
-    def _stage(self, file: ShardFile) -> str:
-        try:
-            return self.provider.stage(file)
-        except (Unavailable, Refused) as error:
-            passing = error.kind in ("later", "absent")
-            cure = "run" if passing else "fix it and run"
-            raise Unreachable(f"{error} This shard was not bought; {cure} the same command again.", passing) from None
+    @contextmanager
+    def _staged(self, shard: Shard) -> Iterator[Ready]:
+        """The shard made ready, for as long as it takes to buy it. Raises Damaged, Missing, Unreachable."""
+        begun = self._begun.pop(shard.plan.id)
+        with self._swept(shard.plan):
+            try:
+                ready = begun() if shard.staged else self.provider.passed("stage", begun)
+            except (Unavailable, Refused) as error:
+                passing = error.kind in ("later", "absent")
+                cure = f"{'run' if passing else 'fix it and run'} the same command again"
+                raise Unreachable(f"{error} This shard was not bought; {cure}.", passing) from None
+            yield ready
 
-    def _create(self, shard: Shard, file: ShardFile, staged: str, tag: Tag, number: int) -> None:
+    def _create(self, shard: Shard, ready: Ready, tag: Tag, number: int) -> None:
         try:
-            ref = self.provider.create(file, staged, tag)
+            ref = self.provider.create(ready.file, ready.staged, tag)
         except Refused as refusal:
             self._note_refusal(shard, refusal, number)
         except OutcomeUnknown as error:
@@ -332,8 +210,8 @@ class Sender:
             return None
         tag = Tag(job.id, shard.plan.id, shard.sends)
         try:
-            with self._file(shard.plan) as file:
-                ref = self.provider.create(file, shard.staged, tag)
+            with self._swept(shard.plan):
+                ref = self.provider.create(self._unpacked(shard.plan), shard.staged, tag)
         except (Refused, OutcomeUnknown) as error:
             return Hold(f"unknown purchase, repeated with its own token: {error}")
         sent = {"send": tag.send, "batch_id": ref, "how": "repeated", "certain": True}
@@ -364,13 +242,24 @@ class Sender:
     def _append(self, shard: Shard, after: int, event: str, data: Mapping[str, object]) -> int | None:
         return self.desk.append(self.job.id, shard.plan.id, after, event, data)
 
+    def _unpacked(self, plan: ShardPlan) -> ShardFile:
+        """The shard's bytes as the provider gets them. Raises Damaged, Missing when they are not what was packed."""
+        file = self._described(plan, self._path(plan))
+        with self.desk.intact(plan.key) as packed:
+            _unpack(packed, file.path, plan)
+        return file
+
     @contextmanager
-    def _file(self, plan: ShardPlan) -> Iterator[ShardFile]:
-        """The shard's bytes as the provider gets them. Raises Damaged when they are not what was packed."""
-        with self.desk.spool() as spool, self.desk.intact(plan.key) as packed:
-            path = spool / f"{plan.id}.jsonl"
-            _unpack(packed, path, plan)
-            yield self._described(plan, path)
+    def _swept(self, plan: ShardPlan) -> Iterator[None]:
+        """The disk holds no more than the shard that is bought and the next one. A sweep that fails stops nothing."""
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                self._path(plan).unlink()
+
+    def _path(self, plan: ShardPlan) -> Path:
+        return self.spool / f"{plan.id}.jsonl"
 
     def _described(self, plan: ShardPlan, path: Path) -> ShardFile:
         job, store = self.job.plan, self.desk.store.url

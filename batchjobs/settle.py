@@ -17,11 +17,10 @@ import pyarrow.parquet
 import zstandard
 from msgspec import structs
 
-from batchjobs.crew import crew, workers_for
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken
 from batchjobs.jobs import Job
-from batchjobs.judge import Block, Judge, Judged, columns_of, no_reply
+from batchjobs.judge import Block, Judged, Judging, columns_of, no_reply
 from batchjobs.prices import RateCard, costs
 from batchjobs.shards import Shard
 from providers.contract import Outcome
@@ -71,10 +70,10 @@ class Bill:
         }
 
 
-def settle(desk: Desk, job: Job, shard: Shard, judge: Judge) -> None:
+def settle(desk: Desk, job: Job, shard: Shard, judging: Judging) -> None:
     """Decode, validate, decide, and write the outcomes down. Raises Damaged when our own copy is not readable."""
     with _settlement(desk, job, shard) as settlement:
-        _take_answers(desk, settlement, shard, judge)
+        _take_answers(desk, settlement, shard, judging)
         if not shard.certain and not any(settlement.decided):
             why = f"batch {shard.batch_id} holds none of this shard's requests"
             desk.append(job.id, shard.plan.id, shard.number, "disowned", {"batch_id": shard.batch_id, "why": why})
@@ -95,7 +94,7 @@ def settle_unsent(
     desk.append(job.id, shard.plan.id, shard.number if after is None else after, "settled", data)
 
 
-def settle_again(desk: Desk, job: Job, shard: Shard, files: Sequence[dict[str, Any]], judge: Judge) -> None:
+def settle_again(desk: Desk, job: Job, shard: Shard, files: Sequence[dict[str, Any]], judging: Judging) -> None:
     """Make the outcomes of a settled shard once more, from raw `files`, because one of its objects is damaged.
 
     Raises Damaged, and writes nothing, where they would not come to what the ledger says: retries and totals rest on
@@ -106,7 +105,7 @@ def settle_again(desk: Desk, job: Job, shard: Shard, files: Sequence[dict[str, A
         if all_alike:
             settlement.fill_alike(all_alike)
         else:
-            _take_answers(desk, settlement, sound, judge)
+            _take_answers(desk, settlement, sound, judging)
             settlement.fill(sound)
         told = settlement.told()
         said = {"repaired": told["repaired"]} | shard.settlement  # earlier releases did not count these
@@ -221,13 +220,12 @@ def _settlement(desk: Desk, job: Job, shard: Shard) -> Iterator[Settlement]:
         )
 
 
-def _take_answers(desk: Desk, settlement: Settlement, shard: Shard, judge: Judge) -> None:
-    """What the raw files say of the shard's requests, judged by as many processes as there are cores."""
-    files = [file for file in shard.files if file["kind"] != "batch"]
-    with crew(judge.judged, workers_for(sum(file["bytes"] for file in files))) as judged:
-        for file in files:
+def _take_answers(desk: Desk, settlement: Settlement, shard: Shard, judging: Judging) -> None:
+    """What the raw files say of the shard's requests."""
+    for file in shard.files:
+        if file["kind"] != "batch":
             with desk.intact(file["key"]) as path:
-                for some in judged(_blocks(path)):
+                for some in judging(_blocks(path)):
                     settlement.take(some, file["key"])
 
 

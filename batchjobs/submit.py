@@ -14,6 +14,7 @@ import pyarrow.parquet
 import providers
 from batchjobs.accept import accept, last_accepted
 from batchjobs.asking import endpoint_for, template_for
+from batchjobs.beside import Begin, beside
 from batchjobs.crew import crew, workers_for
 from batchjobs.desk import Desk, need_sdk
 from batchjobs.errors import Broken, OverBudget, UsageError
@@ -269,14 +270,15 @@ class _Packing:
         self.rejects = TableWriter(self.spool / "rejects.parquet", REJECTS)
 
     def run(self, items: Input, rendered: Spread, dry_run: bool) -> Plan:
-        packer = self._packer(dry_run)
-        at_once = packer.pricing.estimate(at_once=True)
-        self.results.start_screening()
-        for requests in self._requests(items, rendered):
-            new = self._screen(items.name, requests)
-            at_once.add(list(map(len, new.bodies)))
-            packer.add(new)
-        packer.close()
+        with beside(min(self.desk.env.threads, 1)) as begin:
+            packer = self._packer(begin, dry_run)
+            at_once = packer.pricing.estimate(at_once=True)
+            self.results.start_screening()
+            for requests in self._requests(items, rendered):
+                new = self._screen(items.name, requests)
+                at_once.add(list(map(len, new.bodies)))
+                packer.add(new)
+            packer.close()
         self.sync_cost = at_once.likely.total
         return self._plan(items, packer, dry_run)
 
@@ -325,7 +327,7 @@ class _Packing:
         self.reused += hows.count(Verdict.reused)
         self.carried.extend([carried.item_ids, carried.keys, [how.value for how in hows], carried.summaries])
 
-    def _packer(self, dry_run: bool) -> Packer:
+    def _packer(self, begin: Begin, dry_run: bool) -> Packer:
         settings, order = self.desk.settings, self.order
         tokens = settings.max_enqueued_tokens
         return Packer(
@@ -339,6 +341,7 @@ class _Packing:
             spool=self.spool,
             names=(f"1-{n:05d}" for n in itertools.count(1)),
             first_requests=settings.canary,
+            begin=begin,
         )
 
     def _plan(self, items: Input, packer: Packer, dry_run: bool) -> Plan:

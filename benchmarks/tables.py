@@ -13,7 +13,7 @@ from benchmarks import kept
 from benchmarks.race import FLOOR, OURS
 
 PAGE = kept.RESULTS.parent / "performance.md"
-_PART = re.compile(r"(<!-- (race over 1,000,000|race|shards|memory) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PART = re.compile(r"(<!-- (race over 1,000,000|race|shards|overlap|memory) -->\n).*?(<!-- end -->)", re.DOTALL)
 Document = Mapping[str, Any]
 
 
@@ -75,6 +75,16 @@ def shards(document: Document) -> Iterator[str]:
     yield from ("", f"One core of ours asks about {60 / one:,.0f} batches a minute, as far as CPU goes.")
 
 
+def overlap(document: Document) -> Iterator[str]:
+    yield f"Version {document['version']}, {document['at']}, {document['cores']} cores."
+    what = f"{document['items']:,} short requests in {document['shards']} shards, {document['rate']:g} MB a second"
+    order, ahead = document["ways"].values()
+    yield from ("", f"| {what} | in one order, s | one ahead, s | ratio |", "|---|---|---|---|")
+    for step, took in order.items():
+        then = ahead[step]["wall_s"]
+        yield f"| {step} | {took['wall_s']:.2f} | {then:.2f} | {then / took['wall_s']:.2f} |"
+
+
 def memory(document: Document) -> Iterator[str]:
     yield f"{document['at']}, {document['cores']} cores."
     yield from (
@@ -94,6 +104,7 @@ PARTS: dict[str, Callable[[Document], Iterator[str]]] = {
     "race": race,
     "race over 1,000,000": race,
     "shards": shards,
+    "overlap": overlap,
     "memory": memory,
 }
 

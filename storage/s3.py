@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -124,6 +125,7 @@ class S3Store:
         self._bucket = _Bucket(name, client, sleep)
         self._spool_dir = spool_dir
         self._copies = Copies(spool_dir)
+        _sweep(spool_dir)
         self.url = f"s3://{name}/{self._prefix}".rstrip("/")
 
     def create(self, key: str, data: bytes) -> None:
@@ -187,7 +189,7 @@ class S3Store:
         return f"{self._prefix}{checked_key(key)}"
 
     def _temporary(self, name: str) -> IO[bytes]:
-        return NamedTemporaryFile(dir=self._spool_dir, suffix=f"-{name}")
+        return NamedTemporaryFile(dir=self._spool_dir, prefix=f"read-{os.getpid()}-", suffix=f"-{name}")
 
     def _create(self, key: str, content: Callable[[], Body]) -> str | None:
         made = self._bucket.put(self._path(key), content)
@@ -213,6 +215,24 @@ def download(url: str, target: Path, client: Any = None, sleep: Callable[[float]
         raise BadName(f"{url!r} names no object: it must have the form s3://bucket/key")
     with target.open("xb") as file:
         _Bucket(name, client, sleep).get(path, file)
+
+
+def _sweep(folder: Path | None) -> None:
+    """Remove the local copies of processes that were killed: they may hold prompts."""
+    for path in folder.glob("read-*") if folder else ():
+        process = path.name.split("-")[1]
+        if process.isdigit() and not _lives(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def connect(connections: int) -> Any:

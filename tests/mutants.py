@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 COSMIC_RAY = ROOT / ".venv-mutants/bin/cosmic-ray"
-FILES = ("batchjobs/send.py", "batchjobs/shards.py", "batchjobs/accept.py", "storage/ledger.py")
+FILES = ("batchjobs/decide.py", "batchjobs/send.py", "batchjobs/shards.py", "batchjobs/accept.py", "storage/ledger.py")
 TESTS = (  # the quickest first: the first that fails ends it
     "tests/core/test_send_decisions.py", "tests/core/test_shards.py", "tests/storage/test_ledger.py",
     "tests/simulation/test_found.py", "tests/core/test_accept.py", "tests/core/test_interventions.py",

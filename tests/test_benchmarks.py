@@ -39,6 +39,12 @@ def test_a_job_of_many_shards_is_polled_and_looked_at(tmp_path: Path):
     assert results(tmp_path)["shards"]["steps"]["poll, nothing new"]["cpu_s"] > 0
 
 
+def test_a_night_over_a_slow_line_is_measured_both_ways(tmp_path: Path):
+    assert "one ahead" in run("overlap", "--items", "20", "--rate", "50", "--results", str(tmp_path))
+    ways = results(tmp_path)["overlap"]["ways"]
+    assert {step for took in ways.values() for step in took} == {"pack", "send", "collect"}
+
+
 def test_the_memory_of_a_night_is_measured_and_drawn(tmp_path: Path):
     plot = tmp_path / "plot.png"
     run("memory", "--sizes", "20,40", "--results", str(tmp_path), "--plot", str(plot), "--ours-only")

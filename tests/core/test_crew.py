@@ -138,3 +138,10 @@ def _gone(pid: int) -> None:
         return
     with os.fdopen(descriptor) as process:
         assert select.select([process], [], [], 30)[0]
+
+
+def test_who_gave_up_leaves_nothing_to_the_next():
+    with crew(squared, 2) as spread_over:
+        abandoned = iter(spread_over(range(100, 110)))
+        next(abandoned)
+        assert list(spread_over(range(5))) == [(n * n, True) for n in range(5)]

@@ -9,6 +9,7 @@ import pytest
 from batchjobs.errors import Unreachable, UsageError
 from batchjobs.rehearsal import variables
 from batchjobs.rounds import one_pass, run_until_done
+from batchjobs.shards import Phase
 from providers.emulator import Emulator, Fault, Rates
 from tests.core.test_interventions import finish, retry
 from tests.world import World, documents
@@ -39,14 +40,15 @@ def test_a_task_changed_after_acceptance_stops_its_job_before_anything_is_misjud
     task.write_text(text)
     world = make_world("openai")
     source = Path(__file__).parents[2] / "examples/summarise/documents.jsonl"
-    job = world.send(source, task=str(task))
+    job = world.send(source, task=str(task), shard_requests=2)
     task.write_text(text.replace("version = 1", "version = 2"))
     world.emulator.advance(600)
     with pytest.raises(UsageError, match="was changed after job"):
         one_pass(world.desk(), [job.id])
+    assert {shard.phase for shard in world.job(job.id).shards} == {Phase.fetched}  # it is ours, whoever will read it
     task.write_text(text)
     assert finish(world, job.id).succeeded == job.plan.items
-    assert len(world.emulator.batches) == 1
+    assert len(world.emulator.batches) == len(job.shards) > 1
 
 
 def test_a_job_is_never_sent_to_another_address(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch):

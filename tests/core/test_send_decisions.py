@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from msgspec import structs
 
+from batchjobs.decide import Abandon, Adopt, Again, Drop, Hold, Look, Policy, Send, after_look, bounce_until, next_step
 from batchjobs.plan import ShardPlan
-from batchjobs.send import Abandon, Adopt, Again, Drop, Hold, Look, Policy, Send, after_look, bounce_until, next_step
 from batchjobs.shards import Phase, Shard
 from providers.contract import Found
 

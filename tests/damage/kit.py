@@ -1,10 +1,13 @@
 """How objects go bad, and jobs left where a killed command leaves them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from batchjobs.collect import fetch, judge_of
+from batchjobs.desk import Desk
 from batchjobs.jobs import Job
+from batchjobs.judge import Judging
 from batchjobs.poll import poll
 from batchjobs.settle import settle
 from tests.world import World, documents
@@ -29,7 +32,7 @@ def fetched(world: World, items: int = 6, **settings: Any) -> Job:
     world.emulator.advance(1200)
     poll(world.desk(), job, send=False)
     job = world.job(job.id)
-    fetch(world.desk(), job, job.shards[0], world.desk().provider_of(job.plan))
+    fetch(world.desk(), job, job.shards[0])
     return world.job(job.id)
 
 
@@ -37,8 +40,12 @@ def settled(world: World, items: int = 6) -> Job:
     """A job whose one shard is settled, and what is to be tried again not planned."""
     job = fetched(world, items)
     desk = world.desk()
-    settle(desk, job, job.shards[0], judge_of(desk, job))
+    settle(desk, job, job.shards[0], judging(desk, job))
     return world.job(job.id)
+
+
+def judging(desk: Desk, job: Job) -> Judging:
+    return partial(map, judge_of(desk, job).judged)
 
 
 def raw_of(world: World, job: Job) -> Path:

@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 from pydantic import Field
 
-from batchjobs.collect import cancel, judge_of, mend_job
+from batchjobs.collect import cancel, mend_job
 from batchjobs.judge import Judge
 from batchjobs.rounds import one_pass, project
 from batchjobs.settle import settle_again
@@ -16,7 +17,7 @@ from batchjobs.shards import Phase
 from batchjobs.verify import verify
 from providers.emulator import Fault, Rates
 from storage.contract import Damaged
-from tests.damage.kit import DAMAGES, fetched, flip, outcomes_of, raw_of, settled
+from tests.damage.kit import DAMAGES, fetched, flip, judging, outcomes_of, raw_of, settled
 from tests.small_task import Label
 from tests.world import World, documents
 
@@ -139,10 +140,9 @@ def test_outcomes_that_would_come_out_otherwise_replace_nothing(world: World):
     job = world.run(world.write(documents(6)))
     desk, shard = world.desk(), job.shards[0]
     flip(outcomes_of(world, job))
+    stricter = Judge(desk.format(world.provider, job.plan.endpoint), StricterLabel)
     with pytest.raises(Damaged, match="judged differently"):
-        settle_again(
-            desk, job, shard, shard.files, Judge(desk.format(world.provider, job.plan.endpoint), StricterLabel)
-        )
+        settle_again(desk, job, shard, shard.files, partial(map, stricter.judged))
     assert world.job(job.id) == job
 
 
@@ -169,5 +169,5 @@ def test_money_in_the_words_of_an_earlier_release_is_the_same_money(world: World
     shard = job.shards[0]
     zeros = {name: f"{shard.settlement[name]}000" for name in ("cost", "sync_cost")}
     old = structs.replace(shard, settlement=shard.settlement | zeros)
-    settle_again(world.desk(), job, old, old.files, judge_of(world.desk(), job))
+    settle_again(world.desk(), job, old, old.files, judging(world.desk(), job))
     assert world.job(job.id) == job

@@ -61,7 +61,7 @@ def test_a_record_of_another_shard_is_not_believed(world: World):
     world.emulator.advance(1200)
     poll(world.desk(), job, send=False)
     job = world.job(job.id)
-    fetch(world.desk(), job, job.shards[0], world.desk().provider_of(job.plan))
+    fetch(world.desk(), job, job.shards[0])
     records = sorted((Path(world.store) / ledger_prefix(job.id, "1-00001")).iterdir())
     copy = Path(world.store) / ledger_prefix(job.id, "1-00002") / records[-1].name
     shutil.copy(records[-1], copy)  # it would say that the second shard's answers are those of the first

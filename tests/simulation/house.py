@@ -10,10 +10,10 @@ from decimal import Decimal
 import msgspec
 import pyarrow.parquet
 
+from batchjobs.decide import Hold
 from batchjobs.jobs import JOB_LEDGER, Job, assemble, read_plan
 from batchjobs.plan import Plan
 from batchjobs.proof import Proof
-from batchjobs.send import Hold
 from batchjobs.shards import Phase, Shard
 from batchjobs.verify import prove_job, verify
 from providers import load_format

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +35,20 @@ def test_a_file_is_sent_whole_again_after_a_lost_answer(flaky_store: S3Store, s3
     s3_proxy.faults = [Fault("PUT", 503, "SlowDown"), Fault("PUT", spoil="lose")]
     flaky_store.create_from("a", tmp_path / "file")
     assert flaky_store.read("a") == b"x" * 3_000_000
+
+
+def test_the_local_copy_of_a_killed_process_is_removed(flaky_store: S3Store, tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    for process in (dead.pid, os.getpid()):
+        (tmp_path / f"read-{process}-abc-shard.jsonl").write_bytes(b"prompts")
+    flaky_store.create("a", b"data")
+    store = S3Store(flaky_store.url, flaky_store._bucket.client, spool_dir=tmp_path)
+    with store.local("a") as path:
+        assert path.name.startswith(f"read-{os.getpid()}-")
+        S3Store(flaky_store.url, flaky_store._bucket.client, spool_dir=tmp_path)
+        assert path.read_bytes() == b"data"
+    assert [path.name for path in tmp_path.glob("read-*")] == [f"read-{os.getpid()}-abc-shard.jsonl"]
 
 
 @pytest.mark.parametrize(
