@@ -17,11 +17,12 @@ import pyarrow.parquet
 import zstandard
 from msgspec import structs
 
+from batchjobs.costs import costs
 from batchjobs.desk import Desk
 from batchjobs.errors import Broken
 from batchjobs.jobs import Job
 from batchjobs.judge import Block, Judged, Judging, columns_of, no_reply
-from batchjobs.prices import RateCard, costs
+from batchjobs.prices import RateCard
 from batchjobs.shards import Shard
 from providers.contract import Outcome
 from storage.content import file_sha8

@@ -14,7 +14,7 @@ def open_store(url: str, spool_dir: Path | None = None) -> ObjectStore:
     """
     if url.startswith("s3://"):
         need_boto3(url)
-        from storage.s3 import S3Store  # here, because boto3 takes a quarter of a second that a directory need not pay
+        from storage.s3 import S3Store  # here, because botocore takes a fifth of a second that a directory need not pay
 
         return S3Store(url, spool_dir=spool_dir)
     from storage.directory import DirectoryStore

@@ -140,7 +140,7 @@ def _local(source: str, spool_dir: Path, stdin: BinaryIO | None, s3_client: Any)
 
 def _downloaded(source: str, spool_dir: Path, s3_client: Any) -> Path:
     need_boto3(source)
-    from storage.s3 import download  # here, because boto3 takes a quarter of a second that others need not pay
+    from storage.s3 import download  # here, because botocore takes a fifth of a second that others need not pay
 
     path = _spool_path(spool_dir)
     try:

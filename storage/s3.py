@@ -1,4 +1,7 @@
-"""Objects in an S3 bucket, or in any server that keeps S3's promise of conditional writes."""
+"""Objects in an S3 bucket, or in any server that keeps S3's promise of conditional writes.
+
+Through botocore, which boto3 is made of: the rest of it, for transfers in parts, takes as long to load as `status` may.
+"""
 
 import base64
 import hashlib
@@ -14,10 +17,10 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any, TypeVar
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as Unconnected
+from botocore.session import Session
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from storage.contract import BadName, Conflict, Damaged, Missing, StorageError, StoreUnavailable
@@ -27,6 +30,7 @@ from storage.layout import checked_key, checked_prefix, is_key, is_segment
 T = TypeVar("T")
 Body = BytesIO | BufferedReader
 
+AWS = "amazonaws.com"
 _CHUNK_BYTES = 1 << 20
 _CONNECTIONS = 16
 _ATTEMPTS = 7  # with the waits below a store has about 13 s to come back
@@ -241,16 +245,22 @@ def connect(connections: int) -> Any:
     Raises StoreUnavailable when the environment names none.
     """
     try:
-        session = boto3.Session()  # boto3's own default one would keep the credentials it saw first
-        client = _client(session, connections, "auto")
-        if "amazonaws.com" in client.meta.endpoint_url:
+        session = Session()  # of its own: a shared one would keep the credentials it saw first
+        client = None if _elsewhere() else _client(session, connections, "auto")
+        if client is not None and AWS in client.meta.endpoint_url:
             return client
         return _client(session, connections, "path")  # other servers seldom have a DNS name for each bucket
     except (BotoCoreError, ValueError) as error:
         raise StoreUnavailable(f"S3 cannot be used ({error}): check the AWS_* variables and the profile") from error
 
 
-def _client(session: boto3.Session, connections: int, addressing: str) -> Any:
+def _elsewhere() -> bool:
+    """Does the environment already name another server than AWS? A configuration file may, too: the client tells."""
+    told = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", AWS)
+    return AWS not in told
+
+
+def _client(session: Session, connections: int, addressing: str) -> Any:
     config = Config(
         retries={"total_max_attempts": 1},
         max_pool_connections=connections,
@@ -258,7 +268,7 @@ def _client(session: boto3.Session, connections: int, addressing: str) -> Any:
         read_timeout=60,
         s3={"addressing_style": addressing},
     )
-    client = session.client("s3", config=config)
+    client = session.create_client("s3", config=config)
     client.meta.events.register("before-parse.s3.ListObjectsV2", _read_entries)
     return client
 

@@ -34,13 +34,24 @@ def without(modules: tuple[str, ...], *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_help_loads_nothing_heavy():
-    code = "import sys; sys.argv = ['batchjobs', '--help']\nimport atexit\n"
+def loaded_by(*arguments: str) -> set[str]:
+    """The modules that a command imports."""
+    code = f"import sys; sys.argv = ['batchjobs', *{arguments}]\nimport atexit\n"
     code += "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\nfrom batchjobs.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(done.stderr.split())
+    return set(done.stderr.split())
+
+
+def test_help_loads_nothing_heavy():
+    loaded = loaded_by("--help")
     assert "click" in loaded
     assert not loaded & HEAVY
+
+
+def test_looking_loads_no_sdk_and_no_table(tmp_path: Path):
+    loaded = loaded_by("status", "--store", str(tmp_path))
+    assert "batchjobs.looks" in loaded
+    assert not loaded & {*SDKS, "duckdb", "pyarrow", "numpy", "batchjobs.pack", "batchjobs.settle"}
 
 
 def test_help_takes_no_time():

@@ -7,8 +7,9 @@ import pytest
 from genai_prices import Usage as TheirUsage
 from genai_prices import calc_price
 
+from batchjobs.costs import costs
 from batchjobs.errors import UsageError
-from batchjobs.prices import FREE, Bill, RateCard, Rates, costs, quote
+from batchjobs.prices import FREE, Bill, RateCard, Rates, quote
 from providers.contract import Usage
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -302,9 +302,9 @@ def test_other_addresses_are_refused(url: str) -> None:
         open_store(url)
 
 
-def test_a_directory_user_never_pays_for_boto3(tmp_path: Path) -> None:
+def test_a_directory_user_never_pays_for_botocore(tmp_path: Path) -> None:
     program = (
-        "import sys, storage, storage.ledger, storage.inputs; storage.open_store('x'); print('boto3' in sys.modules)"
+        "import sys, storage, storage.ledger, storage.inputs; storage.open_store('x'); print('botocore' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
     assert run.stdout.strip() == b"False"
