@@ -69,7 +69,7 @@ Download = Callable[[], list[Copy]]
 
 def _downloads(desk: Desk, job: Job, ready: Sequence[Shard], spool: Path) -> Iterator[Download]:
     for shard in filter(_to_fetch, ready):
-        yield partial(downloaded, desk.provider_of(job.plan).inner, shard.batch_id, spool / shard.plan.id)
+        yield partial(downloaded, desk.provider_of(job.plan).inner, shard, spool / shard.plan.id)
 
 
 def _to_fetch(shard: Shard) -> bool:
@@ -220,7 +220,7 @@ def _download_whole(desk: Desk, job: Job, shard: Shard, spool: Path, download: D
     done, failed = counted(shard)
     best: list[Copy] = []
     most = -1
-    attempts = [partial(downloaded, provider.inner, shard.batch_id, spool / str(n)) for n in range(DOWNLOADS_MAX)]
+    attempts = [partial(downloaded, provider.inner, shard, spool / str(n)) for n in range(DOWNLOADS_MAX)]
     for attempt in [partial(_asked_now, download, attempts[0]), *attempts[1:]] if download else attempts:
         copies = provider.passed("raw-download", attempt)
         answers = answered(copies, shard)

@@ -1,10 +1,9 @@
 """batchjobs in the race: the verbs as the commands call them, everything durable that is durable in a night."""
 
-import gc
 import importlib
 import os
 
-from batchjobs.cli import GARBAGE
+from batchjobs.cli import tune
 from batchjobs.desk import Desk, open_desk
 from batchjobs.env import real_env
 from batchjobs.jobs import load_job
@@ -20,7 +19,7 @@ LATE = ("genai_prices.data", "openai.resources.batches", "openai.resources.files
 
 def main() -> None:
     asked, steps = given(), Steps()
-    gc.set_threshold(*GARBAGE)  # as every command does
+    tune()  # as every command does
     for name in LATE:  # imported when they are needed; the others import all before their first step
         importlib.import_module(name)
     os.environ.update(variables(asked.emulator))

@@ -70,6 +70,21 @@ def test_a_lost_answer_is_repeated_with_its_own_token_and_paid_once(world: World
     assert set(world.billed().values()) == {1}
 
 
+def test_no_shard_stays_unpacked_after_it_was_bought_or_repeated(world: World) -> None:
+    left: list[int] = []
+
+    class Watching(list[str]):
+        def append(self, point: str) -> None:
+            if point == "ledger-sent.before":
+                left.append(len(list(world.folder.glob("state/*/spool-*/*.jsonl"))))
+
+    world.faults = Watching()
+    world.emulator.add_fault(Fault(action="accept_then_drop", route=CREATE, times=2))
+    world.emulator.add_fault(Fault(action="list_lag", route=CREATE, seconds=9_000.0))
+    world.run(world.write(documents(300)), shard_requests=100, **ASKED)
+    assert sorted(left) == [0, 0, 1]  # two were repeated; one was sent while it lay there
+
+
 @pytest.mark.parametrize(("status", "code"), [(400, "ValidationException"), (429, "ThrottlingException")])
 def test_a_repetition_that_is_refused_proves_nothing(world: World, status: int, code: str) -> None:
     """The first may have been bought: taking the refusal's word for it could buy twice."""
