@@ -1,12 +1,8 @@
 """The commands: arguments in, exit code out. Everything heavy is imported when a command runs, so --help is instant."""
 
-import ctypes
-import gc
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,13 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from batchjobs import __version__
+from batchjobs.process import leave, stop_on_signals, tune
 
 SDK_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "boto3", "botocore", "urllib3")
 SDK_SWITCHES = ("OPENAI_LOG", "ANTHROPIC_LOG")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXIT_STOPPED = 4  # not finished yet
-GARBAGE = (20_000, 20, 20)  # imports and ledgers make none; by the default a tenth of a short command is spent on it
-M_ARENA_MAX = -8
 Command = Callable[..., Any]
 
 
@@ -366,7 +361,7 @@ def _quiet_sdks(verbose: bool) -> None:
 def main() -> NoReturn:
     """Run a command and end the process with its exit code: the only place that catches what nobody else did."""
     tune()
-    asked_to_stop = _stop_on_signals()
+    asked_to_stop = stop_on_signals()
     verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:
         code = cli.main(standalone_mode=False)
@@ -378,43 +373,7 @@ def main() -> NoReturn:
         code = _say_stopped("Stopped: nobody reads the output any more. The same command goes on from here.")
     except Exception as error:  # noqa: BLE001 -- the edge: one sentence instead of a traceback
         code = _stopped() if asked_to_stop else _explain(error, verbose)  # DuckDB raises its own when interrupted
-    _leave(code if isinstance(code, int) else 0)
-
-
-def tune() -> None:
-    """Set the process up for what a command does: much work in few steps, some of it on threads.
-
-    glibc would give every thread a heap of its own (mallopt(3), M_ARENA_MAX), and what is freed there would help nobody
-    else, 20 MB of a night. Other C libraries have no such thing, and no such call.
-    """
-    gc.set_threshold(*GARBAGE)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, 1)
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process, at once also where threads still wait for a provider: Python itself would wait with them."""
-    if threading.active_count() > 1:
-        with suppress(OSError, ValueError):  # a closed pipe, a closed stream
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
-
-
-def _stop_on_signals() -> list[int]:
-    """SIGTERM stops a command as Ctrl-C does; the list is filled when one comes. What is ignored (nohup) stays so."""
-    came: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, stop)
-    return came
+    leave(code if isinstance(code, int) else 0)
 
 
 def _stopped() -> int:

@@ -3,10 +3,10 @@
 import importlib
 import os
 
-from batchjobs.cli import tune
 from batchjobs.desk import Desk, open_desk
 from batchjobs.env import real_env
 from batchjobs.jobs import load_job
+from batchjobs.process import tune
 from batchjobs.rehearsal import variables
 from batchjobs.rounds import one_pass
 from batchjobs.settings import load_settings

@@ -165,6 +165,8 @@ def test_help_is_a_page_with_an_example_of_its_own_words(name: str):
 
 def test_a_command_that_ends_waits_for_no_thread():
     waiting = "Thread(target=lambda: Event().wait(600)).start()"
-    code = f"from threading import Event, Thread; {waiting}; print('told'); from batchjobs.cli import _leave; _leave(4)"
+    code = (
+        f"from threading import Event, Thread; {waiting}; print('told'); from batchjobs.process import leave; leave(4)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (4, "told\n")
