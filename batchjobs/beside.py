@@ -30,17 +30,20 @@ def later(work: Callable[[], R], /) -> Callable[[], R]:
 def beside(threads: int) -> Iterator[Begin]:
     """`Begin` with so many threads. At the end what nobody asked for is dropped, and what is under way waited for.
 
-    Who leaves by an exception waits for nothing: what is under way comes to its own end, was free, and is done again.
+    It talks over connections that are closed next. Only Ctrl-C waits for nothing: the process ends then.
     """
     if not threads:
         yield later
         return
     pool = ThreadPoolExecutor(threads, "beside")
+    wait = True
     try:
         yield lambda work: partial(_result, [pool.submit(work)])
-        pool.shutdown(cancel_futures=True)
+    except KeyboardInterrupt:
+        wait = False
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _result(begun: list[Future[R]]) -> R:

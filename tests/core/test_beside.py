@@ -52,7 +52,22 @@ def test_what_it_raises_is_raised_where_it_is_asked_for():
             answer()
 
 
-def test_who_leaves_by_an_exception_does_not_wait():
+def test_who_leaves_waits_for_what_is_under_way():
+    begun, go_on, done = Event(), Event(), Event()
+
+    def left() -> None:
+        with beside(1) as begin:
+            begin(lambda: begun.set() or (go_on.wait(PATIENCE_S) and done.set()))
+            assert begun.wait(PATIENCE_S)
+            go_on.set()
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        left()
+    assert done.is_set()
+
+
+def test_who_is_interrupted_does_not_wait():
     go_on, done = Event(), Event()
 
     def interrupted() -> None:
